@@ -1,0 +1,67 @@
+# Remit's verbs. Python 3.11 to 3.13 with venv is all that must be there before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := $(VENV)
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench catalogue lock clean
+
+help: ## what there is to do
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "remit needs Python 3.11 to 3.13; name one: make PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install uv==0.13.9
+
+$(VENV)/.demo: $(UV) pyproject.toml uv.lock
+	@echo "installing what the story needs into $(VENV) (2 GB, once)"
+	@$(UV) sync --quiet --frozen --inexact --extra demo --no-default-groups
+	@touch $@
+
+$(VENV)/.dev: $(UV) pyproject.toml uv.lock tests/oracles/requirements.txt
+	@echo "installing everything into $(VENV) (2 GB, once)"
+	@$(UV) sync --quiet --frozen --inexact --all-extras
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check download --no-deps --require-hashes --only-binary=:all: \
+	  --python-version 3.12 --dest $(VENV)/oracles --requirement tests/oracles/requirements.txt
+	@touch $@ $(VENV)/.demo
+
+install: $(VENV)/.dev ## everything, for work on remit itself
+
+demo: $(VENV)/.demo ## the whole story on this machine, start to finish
+	@$(BIN)/remit demo
+
+test: $(VENV)/.dev lint ## the whole suite, offline
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python tools/coverage_floor.py
+
+lint: $(VENV)/.dev ## style, types, and the arrows between the rooms
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev ## put the source in form
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.dev ## measure the gateway and a decision
+	@$(BIN)/python benchmarks/gateway.py
+	@$(BIN)/python benchmarks/decision.py
+
+catalogue: $(VENV)/.dev ## make the generated tables anew
+	@$(BIN)/python tools/descriptors.py
+	@$(BIN)/python tools/catalogue.py
+
+lock: $(UV) ## choose versions anew
+	@$(UV) lock --upgrade
+
+clean: ## remove what make made
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

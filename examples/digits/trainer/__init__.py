@@ -1,0 +1,1 @@
+"""Learns handwritten digits: an ordinary Vertex AI training package."""

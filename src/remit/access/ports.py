@@ -1,0 +1,50 @@
+"""What the stories need from the other rooms. `None` means "not mine", an exception "mine, and broken"."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from remit.model.credential import Credential, Purpose
+from remit.model.decision import Circumstances, Verdict
+from remit.model.identity import Identity
+from remit.model.operation import Request
+from remit.model.record import Recorded, Value
+from remit.model.secret import UnverifiedToken
+from remit.model.wire import WireRequest
+
+
+class Authenticator(Protocol):
+    """identity: who is asking."""
+
+    async def authenticate(self, token: UnverifiedToken, now: int) -> Identity:
+        """The identity that the token proves at `now` (seconds); raises `Refused`."""
+
+
+class Classifier(Protocol):
+    """catalogue: what is being asked."""
+
+    def classify(self, wire: WireRequest) -> Request:
+        """The operations that the request asks for; raises `Refused` for what is not known or not clear."""
+
+
+class Judge(Protocol):
+    """policy: may they."""
+
+    def decide(self, identity: Identity, request: Request, circumstances: Circumstances) -> Verdict:
+        """The verdict on all operations together; never raises for a policy's own fault, which is a deny."""
+
+
+class Recorder(Protocol):
+    """audit: what happened."""
+
+    async def record(self, entry: Mapping[str, Value]) -> Recorded:
+        """Makes the entry durable before it returns; raises `NotRecorded`."""
+
+
+class Obtainer(Protocol):
+    """credentials: with what."""
+
+    def purpose(self, identity: Identity, request: Request) -> Purpose:
+        """The account and scopes that a permitted request runs with; raises `Refused` when none is mapped."""
+
+    async def obtain(self, identity: Identity, token: UnverifiedToken, purpose: Purpose) -> Credential:
+        """A credential with at least five minutes left; raises `HopFailed`."""

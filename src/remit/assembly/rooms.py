@@ -1,0 +1,100 @@
+"""Who, what, may, write, with: the rooms of one installation, fitted to the stories' ports."""
+
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+
+from remit.access.exchange import Mode
+from remit.catalogue import Catalogue, actions, storage_request
+from remit.credentials.azure_imds import HOST, ManagedIdentity
+from remit.credentials.entra_obo import EntraOnBehalfOf
+from remit.credentials.google_iam import GoogleIam
+from remit.credentials.google_sts import GoogleSts
+from remit.credentials.hop import cloud_client, metadata_client
+from remit.credentials.obtainer import Obtainer
+from remit.identity.authenticators import Authenticators
+from remit.identity.entra import EntraAuthenticator
+from remit.identity.keys import ProviderKeys
+from remit.model.errors import Refused
+from remit.model.estate import Estate
+from remit.model.operation import Request
+from remit.model.reasons import Reason
+from remit.policy.judge import CedarJudge
+from remit.settings.read import Settings
+
+_MARGIN = 0.2  # seconds for the rest of a check: the token, the policy, the record and the outcome
+_IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"  # as azure-identity and msal read it
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def judge(settings: Settings) -> CedarJudge:
+    """The policies; raises `SettingsInvalid` when they are not good."""
+    return CedarJudge(settings.policy, settings.estate, actions())
+
+
+def classifier(settings: Settings) -> Catalogue:
+    """The catalogue."""
+    return Catalogue(settings.estate)
+
+
+def authenticator(settings: Settings, keys: ProviderKeys) -> Authenticators:
+    """The issuers."""
+    return Authenticators((EntraAuthenticator(settings.issuer, keys),))
+
+
+class Hops:
+    """The hops to a Google credential; `local` is the client for the metadata server."""
+
+    def __init__(self, settings: Settings, client: httpx.AsyncClient, local: httpx.AsyncClient) -> None:
+        found = settings.credentials
+        host = os.environ.get(_IMDS_VARIABLE, HOST)
+        timeout = found.hop_timeout
+        self.identity = ManagedIdentity(local, found.managed_identity, timeout=timeout, host=host)
+        self.entra = EntraOnBehalfOf(client, found, timeout=timeout)
+        self.sts = GoogleSts(client, found.provider, timeout=timeout)
+        self.iam = GoogleIam(client, timeout=timeout)
+
+
+@contextlib.asynccontextmanager
+async def open_hops(settings: Settings) -> AsyncIterator[Hops]:
+    """The hops with clients of their own, which are closed with the block."""
+    async with cloud_client() as client, metadata_client() as local:
+        yield Hops(settings, client, local)
+
+
+def obtainer(settings: Settings, hops: Hops) -> Obtainer:
+    """The credentials."""
+    return Obtainer(
+        settings.credentials,
+        identity=hops.identity,
+        entra=hops.entra,
+        sts=hops.sts,
+        iam=hops.iam,
+        # before the gateway gives up on the arbiter, so that its caller hears which hop is slow
+        patience=settings.gateway.check_timeout_ms / 1000 - _MARGIN,
+    )
+
+
+class Buckets:
+    """catalogue's part of the broker's story."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+
+    def buckets(self, project: str) -> Sequence[str]:
+        """The buckets of a project; raises `Refused` when it is unknown or has none."""
+        found = self._estate.project(project)
+        if found is None or not found.buckets:
+            raise Refused(Reason.RESOURCE_UNKNOWN, f"no bucket of a project `{project}` is known")
+        return found.buckets
+
+    def request(self, buckets: Sequence[str], mode: Mode) -> Request:
+        """The operations that a token for these buckets allows."""
+        return storage_request(self._estate, buckets, mode)

@@ -1,0 +1,97 @@
+"""Verifying the trust of one installation: who reviews, and what the policy lets each role do."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from remit.assembly import rooms
+from remit.catalogue import methods
+from remit.identity.keys import http_client
+from remit.model.decision import Circumstances
+from remit.model.estate import Estate
+from remit.model.identity import Authentication, Identity, Kind, Principal
+from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.outcome import Outcome
+from remit.model.secret import AccessToken
+from remit.policy.judge import CedarJudge
+from remit.settings.read import Settings
+from remit.trust.findings import Report
+from remit.trust.verify import Verify
+
+_SCOPE = ("https://www.googleapis.com/auth/cloud-platform",)
+_LIFETIME = 900  # seconds
+_STRONGEST = Authentication(frozenset({"pwd", "mfa"}), frozenset(f"c{number}" for number in range(1, 100)))
+_ON_PROJECTS = ("aiplatform.", "logging.", "cloudresourcemanager.")
+
+
+async def verified(settings: Settings) -> Report:
+    """Probes the trust and compares; asks the clouds, changes nothing."""
+    async with http_client() as client, rooms.open_hops(settings) as hops:
+        reviewer = ApplicationReviewer(hops, settings.trust.reviewer)
+        wanted = PolicyWants(rooms.judge(settings), settings.estate, settings.credentials.tenant)
+        return await Verify(settings.trust, reviewer, wanted, client)()
+
+
+class ApplicationReviewer:
+    """The reviewing account, reached as Remit's own application: no person is needed."""
+
+    def __init__(self, hops: rooms.Hops, account: str) -> None:
+        self._hops = hops
+        self._account = account
+
+    async def token(self) -> AccessToken:
+        """A token of the reviewing account; raises `HopFailed`."""
+        assertion = await self._hops.identity.assertion()
+        own = await self._hops.entra.own(assertion.value)
+        federated = await self._hops.sts.exchange(own.value)
+        return (await self._hops.iam.impersonate(federated.value, self._account, _SCOPE, _LIFETIME)).value
+
+
+class PolicyWants:
+    """What the policy lets a role do, asked of the policy itself for everything that the gateway serves."""
+
+    def __init__(self, judge: CedarJudge, estate: Estate, tenant: str) -> None:
+        self._judge = judge
+        self._estate = estate
+        self._tenant = tenant
+        self._served: Mapping[str, Action] = MappingProxyType(
+            {
+                row.id: Action(row.id, Group(row.group), row.permission)
+                for row in methods()
+                if row.served and row.permission and row.id.startswith(_ON_PROJECTS)
+            }
+        )
+
+    def governed(self) -> frozenset[str]:
+        """IAM permissions of everything that the gateway serves."""
+        return frozenset(action.permission for action in self._served.values())
+
+    def permissions(self, role: str, groups: frozenset[str], project: str) -> frozenset[str]:
+        """IAM permissions of what the policy permits this role and these groups, at their strongest sign-in."""
+        identity = self._identity(role, groups)
+        return frozenset(
+            action.permission for action in self._served.values() if self._permits(identity, action, project)
+        )
+
+    def _permits(self, identity: Identity, action: Action, project: str) -> bool:
+        found = self._estate.project(project)
+        if found is None:
+            return False
+        resource = Resource("Project", f"//cloudresourcemanager.googleapis.com/projects/{found.id}", found.id)
+        request = Request((Operation(action, (resource,)),))
+        return self._judge.decide(identity, request, Circumstances(now=0)).outcome is Outcome.PERMIT
+
+    def _identity(self, role: str, groups: frozenset[str]) -> Identity:
+        return Identity(
+            principal=Principal("", self._tenant, "trust-verify", Kind.PERSON),
+            display=role,
+            groups=groups,
+            groups_at=0,
+            roles=frozenset({role}),
+            scopes=frozenset(),
+            client="",
+            authentication=_STRONGEST,
+            guest=False,
+            issued_at=0,
+            expires_at=0,
+            token_id="",
+        )

@@ -1,0 +1,47 @@
+"""The ledger's tables. `assembly` hands them to `state`, which makes them.
+
+`ledger_head` has one row: the tree as it stands, so that appending reads one row, whatever the ledger's size.
+"""
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+
+metadata = MetaData()
+
+STEPS: tuple[tuple[str, ...], ...] = ()
+"""Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
+
+entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("type", String, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary(32), nullable=False),
+)
+"""`position`: from 0; `at`: microseconds, 0 when an entry has no time; `entry`: canonical bytes; `leaf`: their hash."""
+
+head = Table(
+    "ledger_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("edge", LargeBinary, nullable=False),
+    Column("checkpoint", String, nullable=False),
+)
+
+checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("note", String, nullable=False),
+)
+
+segments = Table(
+    "ledger_segments",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+)
+"""Which entry holds which segment's manifest: what makes entering one idempotent."""

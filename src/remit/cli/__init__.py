@@ -1,0 +1,79 @@
+"""The command line: one file per command, imported when it is asked for.
+
+Every command has `--json`; data goes to stdout, the rest to stderr; exit 0 yes, 1 no, 2 error.
+"""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from remit import __version__
+from remit.cli.output import fail, misused
+from remit.model.errors import RemitError
+
+_COMMANDS = {
+    "demo": "the whole story on the lab, start to finish",
+    "lab": "the local clouds",
+    "serve": "the gateway and the arbiter",
+    "login": "sign in",
+    "logout": "forget the sign-in",
+    "whoami": "who remit says you are",
+    "run": "a command with ambient, renewing credentials",
+    "token": "one short-lived token",
+    "trust": "do Entra, Google and the policy agree",
+    "audit": "what happened, and is it proved",
+    "catalogue": "what remit knows of an API",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are files beside this one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"remit.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="remit")
+def remit() -> None:
+    """Who may do what with your models, with which credential, and who did.
+
+    Shell completion: eval "$(_REMIT_COMPLETE=bash_source remit)" (or zsh_source, fish_source).
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 yes, 1 no, 2 error."""
+    try:
+        code = remit.main(arguments, prog_name="remit", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        sys.exit(fail(misused(error)))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)  # 128 + SIGINT, as a shell reports it
+    except RemitError as error:
+        sys.exit(fail(error))
+    except OSError as error:
+        sys.exit(fail(RemitError(str(error).partition("] ")[2] or str(error))))
+    except Exception:  # noqa: BLE001 - Python's own exit code for a crash is 1, which means no here
+        traceback.print_exc()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

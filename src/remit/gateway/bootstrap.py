@@ -1,0 +1,67 @@
+"""What Envoy is started with, and what it is told while it runs: three JSON documents, each a pure function.
+
+`bootstrap` is read once. `discovered_listeners` (the check, with the keys inline) and `discovered_secrets` (where the
+door's certificate lies) are files that Envoy watches: a rename replaces them. Envoy fetches nothing over the network.
+"""
+
+from pathlib import Path
+
+from remit.gateway.clusters import CHECK, arbiter, internal, upstream
+from remit.gateway.listeners import DOOR_SECRET, check, door, outer, watched
+from remit.gateway.plan import plan
+from remit.gateway.settings import GatewaySettings
+from remit.gateway.typed import Json, extension, message
+
+_CONNECTIONS = 10_000  # tunnels at once: beyond, new ones are refused while open ones work on
+_PATTERN_LIMIT, _PATTERN_SIZE = "re2.max_program_size.error_level", 4096  # the header allow-list's pattern has 1,249
+_SOCKET_MODE = 0o600  # the admin socket is its owner's
+
+
+def bootstrap(settings: GatewaySettings) -> Json:
+    """The document for `envoy --config-path`."""
+    gateway = plan(settings)
+    doors = gateway.doors
+    return {
+        "node": {"id": "remit", "cluster": "remit"},
+        "admin": {"address": {"pipe": {"path": str(settings.admin_socket), "mode": _SOCKET_MODE}}},
+        "bootstrap_extensions": [
+            extension("bootstrap.internal_listener", "extensions.bootstrap.internal_listener.v3.InternalListener")
+        ],
+        "overload_manager": _overload(),
+        "layered_runtime": {"layers": [{"name": "remit", "static_layer": {_PATTERN_LIMIT: _PATTERN_SIZE}}]},
+        "dynamic_resources": {"lds_config": watched(settings, "listeners.json")},
+        "static_resources": {
+            "listeners": [outer(gateway), *(door(gateway, each) for each in doors)],
+            "clusters": [
+                arbiter(settings.arbiter_socket),
+                internal(CHECK),
+                *(internal(each.listener) for each in doors),
+                *(upstream(target) for each in doors for target in (each.rest, each.grpc)),
+            ],
+        },
+    }
+
+
+def discovered_listeners(settings: GatewaySettings, keys: str | None) -> Json:
+    """`listeners.json`: the check, which verifies with `keys` (a JWK set as text), or refuses all without."""
+    return {"resources": [message("config.listener.v3.Listener", **check(settings, keys))]}
+
+
+def discovered_secrets(certificate: Path, key: Path) -> Json:
+    """`secrets.json`: where the door's certificate and key lie."""
+    files = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    return {
+        "resources": [
+            message("extensions.transport_sockets.tls.v3.Secret", name=DOOR_SECRET, tls_certificate=files),
+        ]
+    }
+
+
+def _overload() -> Json:
+    kind = "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    monitor = extension(
+        "resource_monitors.global_downstream_max_connections",
+        kind,
+        {"max_active_downstream_connections": _CONNECTIONS},
+    )
+    return {"resource_monitors": [monitor]}

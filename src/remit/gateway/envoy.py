@@ -1,0 +1,284 @@
+"""Envoy's life: started, watched, restarted, told of new keys, ended; always by its process id.
+
+Leaves out: what it is told (`bootstrap.py`), where it is (`binary.py`). Readiness of the whole plane is the arbiter's:
+it asks `healthy()`, which is false when Envoy is away, when its keys are too old, or when it could not write its
+access log: Envoy itself serves on with a full disk (measured), so this is what turns readiness red (fault F5).
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from remit.gateway.accesslog import FLUSH_KIB, FLUSH_MS
+from remit.gateway.admin import Admin
+from remit.gateway.binary import envoy_binary, system_roots
+from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
+from remit.gateway.certificates import DoorFiles, ensure
+from remit.gateway.settings import GatewaySettings
+from remit.gateway.typed import Json
+from remit.model.errors import RemitError
+
+_READY_WITHIN = 15.0  # seconds: it takes under one, on a loaded machine a few
+_TAKEN_WITHIN = 5.0  # seconds for a new file to be read by a running Envoy
+_STOP_WITHIN = 3.0  # seconds from the signal to the end; then it is killed
+_BACKOFF = (0.1, 5.0)  # seconds between restarts: the first at once, so that one crash costs under two seconds
+_STEADY = 30.0  # seconds of life after which a death counts as the first again
+_RENEWAL = 3600.0  # seconds between looks at the certificate, whose last third is 30 days
+_WRITE_ALARM = 10.0  # seconds that one failed write of the access log keeps readiness red
+_FAILURES = "filesystem.(write_failed|reopen_failed)"
+_DRAINING = ("listener_manager.total_filter_chains_draining", "listener_manager.total_listeners_draining")
+_UPDATES = f"listener_manager.lds.update_(success|rejected)|{'|'.join(_DRAINING)}"
+
+
+class Envoy:
+    """One supervised Envoy. `clock`: seconds, monotonic; `today`: the time for certificates."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._settings = settings if settings.upstream_ca else replace(settings, upstream_ca=system_roots())
+        self._binary = envoy_binary()
+        self._admin = Admin(settings.admin_socket)
+        self._clock = clock
+        self._today = today
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keys_at: float | None = None
+        self._failures = 0
+        self._failed_at = float("-inf")
+        self._restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, `None` while there is none."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def settings(self) -> GatewaySettings:
+        """What it runs with."""
+        return self._settings
+
+    @property
+    def restarts(self) -> int:
+        """How often Envoy died by itself and was started again."""
+        return self._restarts
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that clients of the door must trust, PEM."""
+        return self._door_files().authority
+
+    async def start(self, keys: str | None = None) -> None:
+        """Writes the configuration, starts Envoy and waits until it serves; `keys` as for `update_keys`.
+
+        Raises `RemitError` when Envoy refuses the configuration or does not come up.
+        """
+        runtime = self._settings.runtime
+        runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings.access_log.parent.mkdir(parents=True, exist_ok=True)
+        self._end_leftover()
+        self._write("bootstrap.json", bootstrap(self._settings))
+        self._write_secrets()
+        self._write_keys(keys)
+        await self._spawn()
+        await self._until_ready()
+        self._tasks = [asyncio.create_task(self._restart_when_dead()), asyncio.create_task(self._keep_fresh())]
+
+    async def stop(self) -> None:
+        """Ends Envoy; harmless when it never started."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._process and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), _STOP_WITHIN)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+
+    async def update_keys(self, keys: str) -> None:
+        """Gives Envoy another JWK set (RFC 7517, as text), and returns when it verifies with it and nothing else.
+
+        Connections to the old check are drained for a second; what is under way on them meanwhile goes by the old keys.
+        Raises `RemitError` when Envoy refuses the set; the last good one then stays.
+        """
+        before = await self.stats(_UPDATES)
+        previous = self._settings.runtime / "listeners.json"
+        kept, kept_at = previous.read_bytes(), self._keys_at
+        if kept == self._write_keys(keys):
+            return
+        deadline = self._clock() + _TAKEN_WITHIN
+        while self._clock() < deadline:
+            now = await self.stats(_UPDATES)
+            if _moved(before, now, "rejected"):
+                break
+            if _moved(before, now, "success") and not any(now.get(gauge) for gauge in _DRAINING):
+                return
+            await asyncio.sleep(0.02)
+        self._keys_at = kept_at
+        _replace(previous, kept)
+        raise RemitError("Envoy did not take the new keys", hint=f"see `{self._settings.runtime / 'envoy.log'}`")
+
+    def reopen(self) -> None:
+        """Makes Envoy open its access log anew, after a rename; it follows within milliseconds (SIGUSR1).
+
+        Raises `ProcessLookupError` when no Envoy runs. One that is only starting is left alone: it would die of the
+        signal, without a word; its log is then reopened by the next call.
+        """
+        process = self._process
+        if process is None or process.returncode is not None:
+            raise ProcessLookupError
+        if _catches(process.pid, signal.SIGUSR1):
+            process.send_signal(signal.SIGUSR1)
+
+    async def stats(self, pattern: str) -> Mapping[str, int]:
+        """Counters and gauges whose name matches; empty while Envoy is away."""
+        try:
+            return await self._admin.stats(pattern)
+        except httpx.HTTPError:
+            return {}
+
+    async def healthy(self) -> bool:
+        """Whether requests are served, with keys young enough, and their access events kept."""
+        if self.pid is None or not self._keys_are_young():
+            return False
+        counters = await self.stats(_FAILURES)
+        if not counters:
+            return False
+        failures = sum(counters.values())
+        if failures > self._failures:
+            self._failed_at = self._clock()
+        self._failures = failures
+        return self._clock() - self._failed_at >= _WRITE_ALARM and await self._admin.ready()
+
+    def _keys_are_young(self) -> bool:
+        return self._keys_at is not None and self._clock() - self._keys_at < self._settings.keys_seconds
+
+    def _door_files(self) -> DoorFiles:
+        return ensure(self._settings.authority, self._settings.hosts, self._today())
+
+    def _write(self, name: str, document: Json) -> bytes:
+        data = json.dumps(document, indent=1, sort_keys=True).encode()
+        _replace(self._settings.runtime / name, data)
+        return data
+
+    def _write_keys(self, keys: str | None) -> bytes:
+        self._keys_at = None if keys is None else self._clock()
+        return self._write("listeners.json", discovered_listeners(self._settings, keys))
+
+    def _write_secrets(self) -> None:
+        files = self._door_files()
+        self._write("secrets.json", discovered_secrets(files.certificate, files.key))
+
+    async def _spawn(self) -> None:
+        runtime = self._settings.runtime
+        self._failures = 0
+        with (runtime / "envoy.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={},  # neither a proxy nor a secret of ours
+                start_new_session=True,
+                restore_signals=False,  # SIGXFSZ stays ignored: a file-size limit is a failed write, not its death
+            )
+        (runtime / "envoy.pid").write_text(str(self._process.pid))
+
+    def _command(self) -> tuple[str, ...]:
+        return (
+            str(self._binary),
+            *("--config-path", str(self._settings.runtime / "bootstrap.json")),
+            *("--concurrency", str(self._settings.concurrency)),
+            *("--file-flush-interval-msec", str(FLUSH_MS)),
+            *("--file-flush-min-size-kb", str(FLUSH_KIB)),
+            *("--drain-time-s", "1"),
+            *("--log-level", "warning"),
+            "--disable-hot-restart",
+        )
+
+    async def _until_ready(self) -> None:
+        deadline = self._clock() + _READY_WITHIN
+        while self._clock() < deadline and self.pid is not None:
+            if await self._admin.ready():
+                return
+            await asyncio.sleep(0.02)
+        await self.stop()
+        tail = (self._settings.runtime / "envoy.log").read_text("utf-8", "replace")[-600:].strip()
+        raise RemitError(f"Envoy did not come up: {tail or 'it said nothing'}", hint="is its port in use?")
+
+    def _end_leftover(self) -> None:
+        """Ends an Envoy that an earlier supervisor left behind: it would hold the port. Never another process."""
+        try:
+            pid = int((self._settings.runtime / "envoy.pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if command[: len(self._command())] != [part.encode() for part in self._command()]:
+                return
+            handle = os.pidfd_open(pid)
+        except (OSError, ValueError):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        select.select([handle], [], [], _STOP_WITHIN)
+        os.close(handle)
+
+    async def _restart_when_dead(self) -> None:
+        delay, most = _BACKOFF
+        while True:
+            started = self._clock()
+            if self._process:
+                await self._process.wait()
+            delay = _BACKOFF[0] if self._clock() - started > _STEADY else delay
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, most)
+            self._restarts += 1
+            await self._spawn()
+
+    async def _keep_fresh(self) -> None:
+        """Renews the certificate, and takes keys away that are too old."""
+        looked = self._clock()
+        while True:
+            await asyncio.sleep(min(_RENEWAL, self._settings.keys_seconds / 10))
+            if self._keys_at is not None and not self._keys_are_young():
+                self._write_keys(None)
+            if self._clock() - looked >= _RENEWAL:
+                looked = self._clock()
+                self._write_secrets()
+
+
+def _moved(before: Mapping[str, int], now: Mapping[str, int], what: str) -> bool:
+    name = f"listener_manager.lds.update_{what}"
+    return now.get(name, 0) > before.get(name, 0)
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal (proc_pid_status(5), `SigCgt`)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Whole or not at all: Envoy reads on the rename."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_bytes(data)
+    draft.replace(path)

@@ -1,0 +1,152 @@
+"""The HTTP filters, spelled for Envoy 1.40: the gate, the demand for its proof, the native signature check.
+
+Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, header_mutation, router), v3.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from remit.gateway.headers import PASSED, anything_but
+from remit.gateway.plan import Gate
+from remit.gateway.program import context, source
+from remit.gateway.settings import GatewaySettings
+from remit.gateway.typed import Json, extension, message
+
+LUA = "envoy.filters.http.lua"
+RBAC = "envoy.filters.http.rbac"
+NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
+TUNNEL = "remit.tunnel"
+PEER = "remit.peer"
+PEER_FORMAT = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
+
+_CLOCK_SKEW = 60  # seconds between the provider's clock and ours; identity's own rules are as strict or stricter
+
+
+def gate() -> Json:
+    """The Lua filter. It never clears the route cache: what it removes and replaces chooses no route."""
+    fields = {"default_source_code": {"inline_string": source()}, "clear_route_cache": False}
+    return extension("filters.http.lua", "extensions.filters.http.lua.v3.Lua", fields)
+
+
+def gate_context(values: Gate, host: str) -> Json:
+    """What the gate is told, on a virtual host."""
+    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", filter_context=context(values, host))}
+
+
+def ungated() -> Json:
+    """For a route that answers by itself and leads nowhere: neither gate nor proof."""
+    return {
+        LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True),
+        RBAC: message("extensions.filters.http.rbac.v3.RBACPerRoute"),
+    }
+
+
+def proof() -> Json:
+    """Only a request that the gate marked as permitted passes: an error in Lua lets requests through (measured)."""
+    path = [{"key": "permit"}]
+    marked = {"metadata_matcher": {"filter": NAMESPACE, "path": path, "value": {"bool_match": True}}}
+    policy = {"permissions": [{"any": True}], "principals": [{"sourced_metadata": marked}]}
+    fields = {"rules": {"action": "ALLOW", "policies": {"the-gate-permits": policy}}}
+    return extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", fields)
+
+
+def signatures(settings: GatewaySettings, keys: str) -> Json:
+    """The native check of the token's signature, issuer, audience and times. `keys`: a JWK set (RFC 7517)."""
+    names = [f"issuer-{number}" for number, _ in enumerate(settings.issuers)]
+    providers = {name: _provider(*pair, keys) for name, pair in zip(names, settings.issuers, strict=True)}
+    required = [{"provider_name": name} for name in names]
+    demand = required[0] if len(required) == 1 else {"requires_any": {"requirements": required}}
+    fields = {"providers": providers, "rules": [{"match": {"prefix": "/"}, "requires": demand}]}
+    return extension("filters.http.jwt_authn", "extensions.filters.http.jwt_authn.v3.JwtAuthentication", fields)
+
+
+def _provider(issuer: str, audience: str, keys: str) -> Json:
+    return {
+        "issuer": issuer,
+        "audiences": [audience],
+        "local_jwks": {"inline_string": keys},
+        "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
+        "forward": True,  # the arbiter reads the token by its own, stricter rules
+        "require_expiration": True,
+        "clock_skew_seconds": _CLOCK_SKEW,
+    }
+
+
+def carried() -> Json:
+    """What a tunnel hands to its door: the caller's identity, when it has one, and the caller's address."""
+    values = [_shared(TUNNEL, "%REQ(PROXY-AUTHORIZATION)%"), _shared(PEER, PEER_FORMAT)]
+    return extension(
+        "filters.http.set_filter_state",
+        "extensions.filters.http.set_filter_state.v3.Config",
+        {"on_request_headers": values},
+    )
+
+
+def unrepeated() -> Json:
+    """Refuses a tunnel with two identities: only this kind of matcher sees repeated headers joined by commas."""
+    header = {
+        "name": "proxy-authorization",
+        "typed_config": message("type.matcher.v3.HttpRequestHeaderMatchInput", header_name="proxy-authorization"),
+    }
+    repeated = {"single_predicate": {"input": header, "value_match": {"contains": ","}}}
+    tree = {
+        "matcher_list": {"matchers": [{"predicate": repeated, "on_match": _act("DENY")}]},
+        "on_no_match": _act("ALLOW"),
+    }
+    return extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", {"matcher": tree})
+
+
+def cleaned() -> Json:
+    """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller's address is added.
+
+    On a tunnel that carries an identity the inner `Authorization` is overwritten unread. No request trailer goes on.
+    """
+    mutations = [
+        {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": anything_but(PASSED)}}}},
+        _overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%"),
+        _overwrite("x-remit-peer", f"%FILTER_STATE({PEER}:PLAIN)%"),
+    ]
+    trailers = [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}]
+    return extension(
+        "filters.http.header_mutation",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        {"mutations": {"request_mutations": mutations, "request_trailers_mutations": trailers}},
+    )
+
+
+def stripped(prefixes: tuple[str, ...]) -> Json:
+    """Removes request headers whose names only Remit may use."""
+    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in prefixes]
+    return extension(
+        "filters.http.header_mutation",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        {"mutations": {"request_mutations": mutations}},
+    )
+
+
+def router() -> Json:
+    """The last filter. No `x-envoy-*` header goes either way."""
+    return extension(
+        "filters.http.router", "extensions.filters.http.router.v3.Router", {"suppress_envoy_headers": True}
+    )
+
+
+def _act(action: str) -> Json:
+    return {"action": {"name": "action", "typed_config": message("config.rbac.v3.Action", name=action, action=action)}}
+
+
+def _overwrite(name: str, value: str) -> Json:
+    """Sets a header, unless the value is empty."""
+    return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+def _shared(key: str, text: str) -> Mapping[str, Any]:
+    return {
+        "object_key": key,
+        # Hashable: the value is part of the key of the connection pool that leads to the door. With `envoy.string` two
+        # tunnels that open at once can be handed each other's connection, and identity with it (measured).
+        "factory_key": "envoy.hashable_string",
+        "format_string": {"text_format_source": {"inline_string": text}, "omit_empty_values": True},
+        "skip_if_empty": True,
+        "shared_with_upstream": "ONCE",
+    }

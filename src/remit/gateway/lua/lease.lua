@@ -1,0 +1,70 @@
+-- The table of leases: the last answer of the arbiter, for the same question, for at most half a second.
+--
+-- The key is everything that the arbiter was told: identity, peer, method, path with query, content type, and for
+-- gRPC the values of the fields that name resources. Nested tables, not one joined text: nothing can be shifted from
+-- one part to the next, and a token of 1.6 KiB is hashed once. The host is not in it: every door has its own table.
+-- Bounded by two generations: the young one becomes the old one when it is half the bound, or half a second, old.
+
+local lease = { young = {}, old = {}, count = 0, turned = 0 }
+
+local clock
+
+-- Milliseconds of the monotonic clock: a step of the wall clock must not lengthen a lease (fault F10).
+local function monotonic()
+  local ffi = require("ffi")
+  ffi.cdef("typedef struct { long s; long ns; } remit_time; int clock_gettime(int, remit_time *);")
+  local time = ffi.new("remit_time")
+  return function()
+    ffi.C.clock_gettime(1, time)
+    return tonumber(time.s) * 1000 + tonumber(time.ns) / 1000000
+  end
+end
+
+function lease.now()
+  clock = clock or monotonic()
+  return clock()
+end
+
+local function dig(tree, question)
+  local branch = tree[question.identity]
+  branch = branch and branch[question.peer]
+  branch = branch and branch[question.path]
+  branch = branch and branch[question.method]
+  branch = branch and branch[question.kind]
+  return branch and branch[question.key]
+end
+
+-- The live answer to this question, and whether to ask again: one request does so in the last fifth of a lease's
+-- life, while the others still go by it. Else every request of that moment would ask at once.
+function lease.find(now, question)
+  local entry = dig(lease.young, question) or dig(lease.old, question)
+  if not entry or now >= entry.till then
+    return nil, true
+  end
+  if now >= entry.renew and not entry.renewing then
+    entry.renewing = true
+    return entry, true
+  end
+  return entry, false
+end
+
+local function grow(branch, key)
+  local next = branch[key]
+  if not next then
+    next = {}
+    branch[key] = next
+  end
+  return next
+end
+
+-- `began`: when the question was asked; `life`: milliseconds from then.
+function lease.keep(began, settings, entry, life, question)
+  if lease.count >= settings.entries / 2 or began - lease.turned >= settings.lease_ms then
+    lease.old, lease.young, lease.count, lease.turned = lease.young, {}, 0, began
+  end
+  local branch = grow(grow(grow(lease.young, question.identity), question.peer), question.path)
+  branch = grow(grow(branch, question.method), question.kind)
+  entry.till, entry.renew = began + life, began + life * 4 / 5
+  branch[question.key] = entry
+  lease.count = lease.count + 1
+end

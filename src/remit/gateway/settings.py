@@ -1,0 +1,161 @@
+"""What the gateway must be told: plain values, no parsing, every problem at once.
+
+Leaves out: how `remit.yaml` spells them (`settings`), what Envoy makes of them (`plan.py`).
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from remit.model.errors import Problem, SettingsInvalid
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\Z")
+_UPSTREAM = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}\Z")
+_API_PATH = re.compile(r"/[A-Za-z0-9_./-]*\Z")
+_GRPC_PATH = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+\Z")
+_PORT_LIMIT = 65_535
+_SOCKET_PATH_LIMIT = 107  # bytes in `sun_path`, less the final zero (unix(7))
+_FIELD_LIMIT = 536_870_911  # the largest protobuf field number (protobuf.dev, Assigning Field Numbers)
+_LEASE_LIMIT = 1_000_000  # about 100 bytes an entry and worker: more is a mistake, not a setting
+_CHECK_LIMIT = 999  # milliseconds: a hung arbiter is answered with 503 within one second (fault F1)
+
+NO_FIELDS: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Everything about the gateway that an operator or another room decides.
+
+    `hosts`: the terminated hosts, exact lower-case names, port 443 implied;
+    `issuers`: `(issuer, audience)` pairs whose tokens the native check lets through to the arbiter;
+    `arbiter_socket`, `admin_socket`: Unix sockets; `runtime`: a folder of Envoy's own, emptied by nobody else;
+    `authority`: the folder of the door's certificate authority (`certificates.py`);
+    `upstream_address`: `host:port` of one endpoint that answers for every host (a Private Service Connect endpoint),
+    empty to reach each host by DNS; `upstream_ca`: PEM roots for upstreams, `None` for the system's;
+    `tls_certificate`, `tls_key`: PEM files of the outer listener, needed off loopback;
+    `api_paths`: exact paths of the outer listener that go to the arbiter, never `/check`;
+    `leases`: whether a permit may be repeated without asking; `lease_max_entries`: per host and worker;
+    `check_timeout_ms`: how long one check may take, 1 to 999;
+    `leasable_grpc`: full gRPC paths (`/package.Service/Method`) whose permits may be repeated, with the top-level
+    field numbers that name resources: their values are part of the lease's key;
+    `leasable_fields`: for such a path every top-level field number of its message; one with another field is never
+    answered by a lease, and a path that is not listed has the fields of its key only;
+    `streaming_grpc`: full gRPC paths on which the client streams: refused, since only one message can be decided on;
+    `keys_seconds`: the age at which keys that nobody renewed count for nothing, and every check is refused;
+    `connection_seconds`: the longest life of a tunnel; `stream_seconds`: of one request with its answer.
+    """
+
+    hosts: tuple[str, ...]
+    issuers: tuple[tuple[str, str], ...]
+    arbiter_socket: Path
+    access_log: Path
+    admin_socket: Path
+    runtime: Path
+    authority: Path
+    listen_port: int
+    listen_host: str = "127.0.0.1"
+    upstream_address: str = ""
+    upstream_ca: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    api_paths: tuple[str, ...] = ("/healthz", "/readyz", "/v1/token")
+    concurrency: int = 1
+    leases: bool = True
+    lease_max_entries: int = 10_000
+    check_timeout_ms: int = 900
+    leasable_grpc: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)
+    leasable_fields: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)
+    streaming_grpc: tuple[str, ...] = ()
+    keys_seconds: int = 86_400
+    connection_seconds: int = 600
+    stream_seconds: int = 900
+
+    def __post_init__(self) -> None:
+        problems = tuple(Problem("gateway", 0, 0, text) for text in _problems(self))
+        if problems:
+            raise SettingsInvalid(problems)
+
+
+def _problems(settings: GatewaySettings) -> Iterator[str]:
+    yield from _names(settings)
+    yield from _listener(settings)
+    yield from _paths(settings)
+    yield from _bounds(settings)
+    yield from _methods(settings)
+
+
+def _names(settings: GatewaySettings) -> Iterator[str]:
+    if not settings.hosts:
+        yield "`hosts` is empty: list at least one terminated host"
+    for host in settings.hosts:
+        if not _HOST.match(host):
+            yield f"host `{host}` is not an exact lower-case DNS name"
+    if len(set(settings.hosts)) != len(settings.hosts):
+        yield "`hosts` names a host twice"
+    if not settings.issuers:
+        yield "`issuers` is empty: nobody could ever sign in"
+    for issuer, audience in settings.issuers:
+        if not issuer.startswith("https://") or not audience:
+            yield f"issuer `{issuer}` needs an https URL and an audience"
+
+
+def _listener(settings: GatewaySettings) -> Iterator[str]:
+    if not 1 <= settings.listen_port <= _PORT_LIMIT:
+        yield f"`listen_port` {settings.listen_port} is not a port"
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        yield "`tls_certificate` and `tls_key` come together"
+    try:
+        loopback = ipaddress.ip_address(settings.listen_host).is_loopback
+    except ValueError:
+        yield f"`listen_host` `{settings.listen_host}` is not an IP address"
+        return
+    if not loopback and settings.tls_certificate is None:
+        yield f"plaintext on `{settings.listen_host}` would show identities to the network: set `tls_certificate`"
+
+
+def _paths(settings: GatewaySettings) -> Iterator[str]:
+    for socket in (settings.arbiter_socket, settings.admin_socket):
+        if not socket.is_absolute() or len(str(socket).encode()) > _SOCKET_PATH_LIMIT:
+            yield f"socket `{socket}` must be an absolute path of at most {_SOCKET_PATH_LIMIT} bytes"
+    for path in settings.api_paths:
+        if not _API_PATH.match(path) or path == "/check" or path.startswith("/check/"):
+            yield f"api path `{path}` must be a plain path, and never `/check`, which only the gateway may ask"
+    if settings.upstream_address and not _upstream(settings.upstream_address):
+        yield f"`upstream_address` `{settings.upstream_address}` is not `host:port`"
+
+
+def _upstream(address: str) -> bool:
+    return bool(_UPSTREAM.match(address)) and 1 <= int(address.rpartition(":")[2]) <= _PORT_LIMIT
+
+
+def _bounds(settings: GatewaySettings) -> Iterator[str]:
+    bounds = (
+        ("concurrency", settings.concurrency, 1, 256),
+        ("lease_max_entries", settings.lease_max_entries, 2, _LEASE_LIMIT),
+        ("check_timeout_ms", settings.check_timeout_ms, 1, _CHECK_LIMIT),
+        ("keys_seconds", settings.keys_seconds, 1, 604_800),
+        ("connection_seconds", settings.connection_seconds, 1, 86_400),
+        ("stream_seconds", settings.stream_seconds, 1, 86_400),
+    )
+    for name, value, least, most in bounds:
+        if not least <= value <= most:
+            yield f"`{name}` {value} is not between {least} and {most}"
+
+
+def _methods(settings: GatewaySettings) -> Iterator[str]:
+    for path in (*settings.leasable_grpc, *settings.streaming_grpc):
+        if not _GRPC_PATH.match(path):
+            yield f"`{path}` is not a gRPC path of the form `/package.Service/Method`"
+    for path, numbers in settings.leasable_grpc.items():
+        if not numbers or not all(1 <= number <= _FIELD_LIMIT for number in numbers):
+            yield f"`{path}` needs the field numbers that name its resources"
+        if path in settings.streaming_grpc:
+            yield f"`{path}` cannot be both leasable and client-streaming"
+    for path, numbers in settings.leasable_fields.items():
+        if path not in settings.leasable_grpc:
+            yield f"`{path}` has known fields, but it is not leasable"
+        elif not set(settings.leasable_grpc[path]) <= set(numbers) or max(numbers) > _FIELD_LIMIT or min(numbers) < 1:
+            yield f"the known fields of `{path}` must be field numbers, and include those that name its resources"

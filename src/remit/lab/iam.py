@@ -1,0 +1,201 @@
+"""Google's IAM: who a token stands for, and what they may do where.
+
+Bindings come from `contoso.py`, roles from `roles.py`. There are no deny policies, no conditions on bindings and no
+folders. Source: cloud.google.com/iam/docs/overview; credential access boundaries:
+cloud.google.com/iam/docs/downscoping-short-lived-credentials.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from grpc import StatusCode
+
+from remit.lab import contoso
+from remit.lab.errors import CloudError
+from remit.lab.roles import permissions_of
+
+_SCOPE = "https://www.googleapis.com/auth/"
+CLOUD_PLATFORM = f"{_SCOPE}cloud-platform"
+# Scope → the permissions it opens, by prefix (developers.google.com/identity/protocols/oauth2/scopes).
+_SCOPES = {
+    CLOUD_PLATFORM: ("",),
+    f"{_SCOPE}cloud-platform.read-only": ("",),
+    f"{_SCOPE}iam": ("iam.",),
+    f"{_SCOPE}devstorage.full_control": ("storage.",),
+    f"{_SCOPE}devstorage.read_write": ("storage.objects.", "storage.buckets.get", "storage.buckets.list"),
+    f"{_SCOPE}devstorage.read_only": (
+        "storage.objects.get",
+        "storage.objects.list",
+        "storage.buckets.get",
+        "storage.buckets.list",
+    ),
+    f"{_SCOPE}logging.admin": ("logging.",),
+    f"{_SCOPE}logging.read": ("logging.logEntries.list", "logging.logs.list", "logging.views."),
+    f"{_SCOPE}logging.write": ("logging.logEntries.create",),
+}
+_READ_ONLY = f"{_SCOPE}cloud-platform.read-only"
+_SERVICES = {"resourcemanager": "cloudresourcemanager"}
+_SEE = "Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
+_INSUFFICIENT_SCOPES = "Request had insufficient authentication scopes."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a token stands for.
+
+    `email`: a service account, empty for a federated token; `principal_subject`: `principal://…` of a federated
+    token; `delegation`: who impersonated the account; `buckets`: `None` when the token is not narrowed, else the
+    only buckets it is good for; `boundary`: per bucket, the permissions that the narrowing leaves;
+    `sets`: the `principalSet://` members that a federated token belongs to. `expires_at`: seconds since the epoch.
+    """
+
+    email: str
+    principal_subject: str
+    delegation: tuple[str, ...]
+    scopes: frozenset[str]
+    buckets: frozenset[str] | None
+    boundary: tuple[tuple[str, frozenset[str]], ...] = ()
+    sets: frozenset[str] = frozenset()
+    expires_at: int = 0
+
+    @property
+    def members(self) -> frozenset[str]:
+        """Every IAM member that this caller is."""
+        own = f"serviceAccount:{self.email}" if self.email else self.principal_subject
+        return self.sets | {own}
+
+
+class Iam:
+    """Tokens and permissions. `clock`: seconds since the epoch."""
+
+    def __init__(
+        self, bindings: Iterable[contoso.Binding] = contoso.BINDINGS, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._bindings = tuple(bindings)
+        self._clock = clock
+        self._callers: dict[str, Caller] = {}
+
+    def mint(
+        self,
+        *,
+        email: str,
+        scopes: Collection[str],
+        lifetime: int,
+        delegation: tuple[str, ...] = (),
+        buckets: Collection[str] | Mapping[str, frozenset[str]] | None = None,
+        principal_subject: str = "",
+        sets: Collection[str] = (),
+    ) -> tuple[str, int]:
+        """A token and when it ends (seconds since the epoch). `buckets` as a mapping narrows the permissions too."""
+        expires_at = int(self._clock()) + lifetime
+        token = f"ya29.{'' if email else 'd.'}{secrets.token_urlsafe(48)}"
+        self._callers = {key: value for key, value in self._callers.items() if value.expires_at > self._clock()}
+        self._callers[token] = Caller(
+            email,
+            principal_subject,
+            delegation,
+            frozenset(scopes),
+            None if buckets is None else frozenset(buckets),
+            tuple(buckets.items()) if isinstance(buckets, Mapping) else (),
+            frozenset(sets),
+            expires_at,
+        )
+        return token, expires_at
+
+    def caller(self, authorization: str) -> Caller:
+        """Whom an `Authorization` value stands for; raises `CloudError` (`UNAUTHENTICATED`)."""
+        if not authorization:
+            raise CloudError(
+                StatusCode.UNAUTHENTICATED, f"Request is missing required authentication credential. {_SEE}"
+            )
+        scheme, _, token = authorization.partition(" ")
+        found = self._callers.get(token.strip()) if scheme.lower() == "bearer" else None
+        if found is None or found.expires_at <= self._clock():
+            raise CloudError(StatusCode.UNAUTHENTICATED, f"Request had invalid authentication credentials. {_SEE}")
+        return found
+
+    def expire(self) -> None:
+        """End every token at once (a fault)."""
+        self._callers.clear()
+
+    def require(self, caller: Caller, permission: str, resource: str) -> None:
+        """Raise `CloudError` (`PERMISSION_DENIED`) unless the caller holds the permission on the resource.
+
+        `resource`: `projects/ID-or-number…`, `projects/_/buckets/B`, `projects/-/serviceAccounts/EMAIL`.
+        """
+        if not _in_scope(caller.scopes, permission):
+            raise CloudError(StatusCode.PERMISSION_DENIED, _INSUFFICIENT_SCOPES)
+        if _within_boundary(caller, permission, resource) and permission in self.held(caller, resource):
+            return
+        prefix = permission.partition(".")[0]
+        service = _SERVICES.get(prefix, prefix)
+        raise CloudError(
+            StatusCode.PERMISSION_DENIED,
+            f"Permission '{permission}' denied on resource '//{service}.googleapis.com/{resource}' "
+            "(or it may not exist).",
+        )
+
+    def held(self, caller: Caller, resource: str) -> frozenset[str]:
+        """What a caller's roles permit on a resource, before scopes and narrowing."""
+        return frozenset().union(*(self.permissions(member, resource) for member in caller.members))
+
+    def effective(self, caller: Caller, permissions: Iterable[str], resource: str) -> list[str]:
+        """Those of the permissions that `require` would let pass (testIamPermissions)."""
+        held = self.held(caller, resource)
+        return [
+            each
+            for each in permissions
+            if each in held and _in_scope(caller.scopes, each) and _within_boundary(caller, each, resource)
+        ]
+
+    def permissions(self, member: str, resource: str) -> frozenset[str]:
+        """The permissions of one member on a resource, those inherited from its project included."""
+        return frozenset().union(
+            *(
+                permissions_of(binding.role)
+                for binding in self._bindings
+                if member in binding.members and _covers(binding.resource, resource)
+            )
+        )
+
+    def policy(self, resource: str) -> dict[str, object]:
+        """The IAM policy set on exactly this resource (not what it inherits), as `getIamPolicy` answers."""
+        roles: dict[str, list[str]] = {}
+        for binding in self._bindings:
+            if binding.resource == resource:
+                roles.setdefault(binding.role, []).extend(binding.members)
+        return {
+            "version": 1,
+            "etag": "BwXlab0000E=",
+            "bindings": [{"role": role, "members": sorted(set(members))} for role, members in sorted(roles.items())],
+        }
+
+
+def _in_scope(scopes: frozenset[str], permission: str) -> bool:
+    reading = permission.rpartition(".")[2].startswith(("get", "list", "search", "query"))
+    return any(
+        permission.startswith(prefix)
+        for scope in scopes
+        if scope != _READ_ONLY or reading
+        for prefix in _SCOPES.get(scope, ())
+    )
+
+
+def _within_boundary(caller: Caller, permission: str, resource: str) -> bool:
+    if caller.buckets is None:
+        return True
+    bucket = resource.removeprefix("projects/_/buckets/").partition("/")[0]
+    if not resource.startswith("projects/_/buckets/") or bucket not in caller.buckets:
+        return False
+    left = dict(caller.boundary).get(bucket)
+    return permission.startswith("storage.") and (left is None or permission in left)
+
+
+def _covers(bound: str, resource: str) -> bool:
+    """Whether a binding on one resource reaches another: itself, its children, and what its project owns."""
+    if resource == bound or resource.startswith(f"{bound}/"):
+        return True
+    project = contoso.owner(resource)
+    return project is not None and bound == f"projects/{project.id}"

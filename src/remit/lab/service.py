@@ -1,0 +1,154 @@
+"""The lab's process: `python -m remit.lab.service FOLDER` starts every cloud and ends on SIGTERM.
+
+All ports are free ones on loopback. What the clouds keep lies in the folder: certificates, objects, logs. Tokens and
+signing keys live in memory only, so that a restarted lab knows nobody.
+"""
+
+import asyncio
+import base64
+import logging
+import os
+import secrets
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from remit.lab import certificates, contoso
+from remit.lab.api_surface import start_grpc
+from remit.lab.azure_metadata import AzureMetadata
+from remit.lab.cloud_audit_log import CloudAuditLog
+from remit.lab.entra import Entra
+from remit.lab.faults import Clock, Control, Faults
+from remit.lab.front import Front
+from remit.lab.google_sts import GoogleSts
+from remit.lab.graph import Graph
+from remit.lab.http_server import Hosts, HttpServer
+from remit.lab.iam import Iam
+from remit.lab.iam_admin import IamAdmin
+from remit.lab.iam_credentials import IamCredentials
+from remit.lab.lifecycle import Lab, reach, variables
+from remit.lab.logging_api import Logging
+from remit.lab.metadata import Metadata
+from remit.lab.proxy import Proxy
+from remit.lab.resource_manager import ResourceManager
+from remit.lab.storage import Storage
+from remit.lab.vertex.service import Surroundings, Vertex
+
+
+class Clouds:
+    """Every cloud of the lab, put together over one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.entra_clock, self.google_clock = Clock(), Clock()
+        self.faults = Faults()
+        self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl")
+        self.iam = Iam(clock=self.google_clock)
+        self.audit = CloudAuditLog(folder / "cloud_audit.jsonl")
+        self.storage = Storage(folder / "objects", self.iam, self.audit)
+        self.logging = Logging(self.iam, self.audit)
+        # What a job needs to meet the lab is known only once its ports are, and read when a job starts.
+        self.given: dict[str, str] = {}
+        metadata = Metadata(self.iam, self.google_clock)
+        around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
+        self.vertex = Vertex(around, folder)
+        self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
+
+    def hosts(self) -> Hosts:
+        """Which cloud answers for which host."""
+        entra, google = self.entra, self.google_clock
+        return Hosts(
+            {
+                "login.microsoftonline.com": entra,
+                "localhost": entra,
+                "graph.microsoft.com": Graph(entra.keys, entra.sign_ins, self.entra_clock),
+                "sts.googleapis.com": GoogleSts(self.iam, self.audit, self._keys_of, google),
+                "iamcredentials.googleapis.com": IamCredentials(self.iam, self.audit),
+                "iam.googleapis.com": IamAdmin(self.iam),
+                "cloudresourcemanager.googleapis.com": ResourceManager(self.iam),
+                "storage.googleapis.com": self.storage.handle,
+                "www.googleapis.com": self.storage.handle,
+                "logging.googleapis.com": self.logging.handle,
+                "aiplatform.googleapis.com": self.vertex.handle,
+            },
+            {"-aiplatform.googleapis.com": self.vertex.handle},
+        )
+
+    def commands(self) -> dict[str, Callable[[Any], object]]:
+        """What the control door can do besides host faults."""
+        return {
+            "rotate_keys": lambda how: self.entra.keys.replace() if how == "emergency" else self.entra.keys.rotate(),
+            "expire": lambda whose: self.iam.expire() if whose == "google" else self.entra.grants.expire(),
+            "overage": lambda on: setattr(self.entra.tokens, "overage", bool(on)),
+            "skew_entra": lambda seconds: setattr(self.entra_clock, "skew", float(seconds)),
+            "put_object": self._put_object,
+            "skew_google": lambda seconds: setattr(self.google_clock, "skew", float(seconds)),
+        }
+
+    def _put_object(self, given: dict[str, str]) -> None:
+        """An object that was there before anybody came: `bucket`, `name`, `base64`."""
+        self.storage.objects.write(given["bucket"], given["name"], base64.b64decode(given["base64"]), {})
+
+    def _keys_of(self, issuer: str) -> list[dict[str, Any]]:
+        """What the issuer's `jwks_uri` would give: the lab's Google reads the lab's Entra."""
+        return self.entra.keys.public() if issuer == contoso.ISSUER else []
+
+
+async def serve(folder: Path) -> None:
+    """Run the lab until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clouds = Clouds(folder)
+    grpc_server, grpc_port = await start_grpc([clouds.vertex.surface.grpc, clouds.logging.surface.grpc])
+    lab = await _listen(clouds, folder, grpc_port)
+    clouds.given.update(reach(lab))
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables(lab).items()]
+    (folder / "env").write_text("".join(lines), encoding="utf-8")
+    lab.write()
+    # The expression library costs most of a second: read it now, so that the first exchange does not wait.
+    threading.Thread(target=__import__, args=("cel",), daemon=True).start()
+    await stop.wait()
+    (folder / "lab.json").unlink(missing_ok=True)
+    await clouds.vertex.close()
+    await grpc_server.stop(0)
+
+
+async def _listen(clouds: Clouds, folder: Path, grpc_port: int) -> Lab:
+    """Open every port, each a free one. They close with the event loop, when the process ends."""
+    found = certificates.ensure(folder)
+    bundle = folder / "bundle.pem"
+    bundle.write_bytes(found.authority.read_bytes())
+    server = HttpServer(clouds.faults.around(clouds.hosts()))
+    front = _port(await Front(found, server, grpc_port).listen())
+    secret = secrets.token_urlsafe(24)
+    control = _port(await HttpServer(Control(secret, clouds.faults, clouds.commands())).listen())
+    return Lab(
+        folder=str(folder),
+        pid=os.getpid(),
+        proxy=_port(await Proxy(front).listen()),
+        front=front,
+        grpc=grpc_port,
+        imds=_port(await HttpServer(clouds.azure).listen()),
+        control=f"http://127.0.0.1:{control}/{secret}",
+        bundle=str(bundle),
+    )
+
+
+def _port(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+def main() -> None:
+    """Run the lab of the folder named on the command line."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    asyncio.run(serve(folder))
+
+
+if __name__ == "__main__":
+    main()

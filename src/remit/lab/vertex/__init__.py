@@ -1,0 +1,1 @@
+"""Vertex AI in the lab: methods from one table, over gRPC and REST; jobs are real subprocesses."""

@@ -1,0 +1,30 @@
+"""A short-lived credential, and the purpose it is asked for."""
+
+from dataclasses import dataclass
+
+from remit.model.secret import AccessToken
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a credential is for: it is the whole of its cache key besides the caller.
+
+    `account`: e-mail of the service account to impersonate; `scopes`: OAuth scopes, sorted;
+    `buckets`: when not empty, the token is narrowed to these Cloud Storage buckets and good for nothing else;
+    `lifetime`: seconds asked for, 300 to 3600.
+    """
+
+    account: str
+    scopes: tuple[str, ...]
+    buckets: tuple[str, ...] = ()
+    lifetime: int = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token obtained for one principal and one purpose. `expires_at`: seconds since the epoch."""
+
+    token: AccessToken
+    expires_at: int
+    account: str
+    scopes: tuple[str, ...]

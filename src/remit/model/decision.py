@@ -1,0 +1,88 @@
+"""The decision, the circumstances it was taken in, and the answer that goes back."""
+
+from dataclasses import dataclass, field
+
+from remit.model.credential import Credential
+from remit.model.identity import Identity
+from remit.model.operation import Request
+from remit.model.outcome import Outcome
+from remit.model.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is true now, besides who and what. `now`: seconds since the epoch; `peer`: the caller's address."""
+
+    now: int
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeterminingPolicy:
+    """A policy that decided: its `@id`, its effect, and its annotations (`advice`, `condition`, …)."""
+
+    id: str
+    effect: str
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    def annotation(self, name: str) -> str:
+        """One annotation's value, empty when absent."""
+        return dict(self.annotations).get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the policy says of a request, for either outcome.
+
+    `challenge`: the authentication context (`c1`) that alone would flip a `STEP_UP`, else empty;
+    `detail`: one sentence for the caller, which names the failed condition and discloses no policy text;
+    `hint`: what the caller can do about it, may be empty.
+    """
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    policies: tuple[DeterminingPolicy, ...] = ()
+    policy_version: str = ""
+    challenge: str = ""
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict with its name, its time and everything it was taken on.
+
+    `id`: `d-` and 26 characters of Crockford base32, sortable by time; `at`: microseconds since the epoch.
+    `identity` and `request` are `None` when the refusal came before they were known. `wire_path` has no query.
+    `account`: e-mail of the service account that a permit runs with.
+    """
+
+    id: str
+    at: int
+    verdict: Verdict
+    circumstances: Circumstances
+    identity: Identity | None = None
+    request: Request | None = None
+    wire_method: str = ""
+    wire_host: str = ""
+    wire_path: str = ""
+    account: str = ""
+
+    @property
+    def permitted(self) -> bool:
+        """True for a permit, and for nothing else."""
+        return self.verdict.outcome is Outcome.PERMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to whoever asked: the decision, and with a permit the credential.
+
+    `lease_ms`: for how long the gateway may repeat this answer, from when the decision began; 0 for never.
+    `lease_key_fields`: as in `Request`.
+    """
+
+    decision: Decision
+    credential: Credential | None = None
+    lease_ms: int = 0
+    lease_key_fields: tuple[str, ...] = field(default=())

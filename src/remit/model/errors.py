@@ -1,0 +1,85 @@
+"""The one error tree.
+
+RemitError                     code, public sentence, hint, private cause
+├── Refused                    a reason from the closed list: the answer is no, or not now
+│   └── HopFailed              a credential hop answered badly or not at all; names the hop
+├── NotRecorded                the ledger could not commit: nothing may be permitted
+├── SettingsInvalid            remit.yaml or the policies: every problem, with file and line
+├── NotSignedIn                no usable sign-in on this machine
+├── TrustBroken                a probe of the trust did not hold
+├── SchemaTooNew               the database was written by a newer program (`state/schema.py`)
+└── EvidenceBroken             a record, segment or checkpoint does not verify
+
+Messages follow one form: what happened, to what, what to do; lower case, no full stop, literals in backticks,
+the hint on its own line.
+"""
+
+from dataclasses import dataclass
+
+from remit.model.reasons import Reason
+
+
+class RemitError(Exception):
+    """Anything that Remit says went wrong. `hint`: what to do about it, may be empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Refused(RemitError):
+    """The answer is no. `reason` is from the closed list; `message` is fit for the caller."""
+
+    def __init__(self, reason: Reason, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message or reason.sentence, hint=hint)
+        self.reason = reason
+
+
+class HopFailed(Refused):
+    """A hop on the way to a credential failed.
+
+    `hop`: `azure-imds`, `entra-obo`, `google-sts`, `google-iam`, `google-downscope`.
+    """
+
+    def __init__(self, hop: str, reason: Reason, message: str, *, hint: str = "") -> None:
+        super().__init__(reason, message, hint=hint)
+        self.hop = hop
+
+
+class NotRecorded(RemitError):
+    """The ledger could not make an entry durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file. `line` and `column` count from 1, 0 when unknown."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class SettingsInvalid(RemitError):
+    """Configuration is wrong; `problems` holds every finding."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
+        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
+        self.problems = problems
+
+
+class NotSignedIn(RemitError):
+    """There is no usable sign-in for this user on this machine."""
+
+
+class TrustBroken(RemitError):
+    """A hop of the trust between the clouds does not hold."""
+
+
+class EvidenceBroken(RemitError):
+    """A record, a segment or a checkpoint does not verify."""

@@ -1,0 +1,37 @@
+"""A request as it stood on the wire, before anything about it is believed."""
+
+from dataclasses import dataclass
+
+from remit.model.secret import UnverifiedToken
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One HTTP or gRPC request that somebody wants to make.
+
+    `host`: lower case, no port; `target`: the raw request target (path and query, undecoded);
+    `headers`: lower-case names, in order, repeated ones kept; `body`: whole, or empty when the gateway
+    did not send it (`body_sent` tells the two apart); `peer`: the caller's address as the gateway saw it.
+    """
+
+    token: UnverifiedToken | None
+    method: str
+    host: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    body_sent: bool = False
+    peer: str = ""
+
+    def header(self, name: str) -> str:
+        """The single value of a header, empty when absent; a repeated header raises `ValueError`."""
+        values = [value for key, value in self.headers if key == name]
+        if len(values) > 1:
+            message = f"header `{name}` is repeated"
+            raise ValueError(message)
+        return values[0] if values else ""
+
+    @property
+    def grpc(self) -> bool:
+        """Whether the request calls itself gRPC, by its content type."""
+        return any(key == "content-type" and value.startswith("application/grpc") for key, value in self.headers)

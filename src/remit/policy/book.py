@@ -1,0 +1,144 @@
+"""A policy set that has been checked and proved: made whole, or not at all.
+
+Loading is one function from a folder to an immutable `Book`: read, parse, lint, validate, prove. Whoever holds a book
+decides with it; a newer one replaces it in one assignment (`judge`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from cedarpy import PolicySet, pst, validate_policies
+
+from remit.model.decision import DeterminingPolicy
+from remit.model.errors import Problem, SettingsInvalid
+from remit.model.estate import Estate
+from remit.model.operation import Group
+from remit.policy.canary import prove
+from remit.policy.engine import EvaluationFailed, Ground
+from remit.policy.facts import base_entities
+from remit.policy.lint import Policy, lint
+from remit.policy.settings import PolicySettings
+from remit.policy.source import PolicyFile, Statement, read_folder
+
+_NO_POLICY = "the file holds no policy: was it cut off? a file that is not needed is deleted"
+_HINT = "correct the policies and load them again; until then the last good set decides, if there is one"
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A checked policy set with the ground it is evaluated on.
+
+    `policies`: by the engine's own ids, in the order of the files. `reachable`: the same ids, each as a permit that
+    keeps a permit's action, resource and kind of principal and drops the rest (see `explain`); `None` without permits.
+    """
+
+    version: str
+    ground: Ground
+    engine_set: PolicySet
+    reachable: PolicySet | None
+    policies: Mapping[str, DeterminingPolicy]
+
+    def named(self, ids: frozenset[str]) -> tuple[DeterminingPolicy, ...]:
+        """The policies with these engine ids, in the order of the files; raises `KeyError` for an id of no policy."""
+        order = list(self.policies)
+        return tuple(self.policies[each] for each in sorted(ids, key=order.index))
+
+
+def load(settings: PolicySettings, estate: Estate, actions: Mapping[str, Group]) -> Book:
+    """The policy set of a folder; raises `SettingsInvalid` with every problem that was found."""
+    if not estate.projects:
+        _refuse(Problem(str(settings.folder), 0, 0, "there is no project that policies could be about"))
+    # 1 read
+    files, problems, version = read_folder(settings.folder)
+    _refuse(*problems)
+    # 2 parse
+    _refuse(*(found for file in files if (found := file.syntax_problem())))
+    _refuse(*(Problem(file.name, 0, 0, _NO_POLICY) for file in files if not file.statements()))
+    policies = tuple(policy for file in files for policy in _policies(file))
+    # 3 lint
+    problems = lint(policies, estate, settings)
+    # 4 validate
+    text = "\n".join(policy.statement.text for policy in policies)
+    named = frozenset(name.id for policy in policies for name in pst.entity_uids(policy.tree) if _is_action(name))
+    ground = Ground(actions, named, base_entities(estate))
+    _refuse(*problems, *_validate(text, ground, policies))
+    # 5 prove
+    try:
+        prove(ground, estate)
+    except EvaluationFailed as failure:
+        _refuse(Problem(str(settings.folder), 0, 0, f"the policies cannot be trusted to hold: {failure}"))
+    return Book(
+        version=version,
+        ground=ground,
+        engine_set=PolicySet.from_str(text),
+        reachable=_reachable(policies),
+        policies={_engine_id(index): _determining(policy) for index, policy in enumerate(policies)},
+    )
+
+
+def _refuse(*problems: Problem) -> None:
+    if problems:
+        raise SettingsInvalid(problems, hint=_HINT)
+
+
+def _policies(file: PolicyFile) -> Iterator[Policy]:
+    """Each statement with the engine's reading of it."""
+    for statement in file.statements():
+        try:
+            trees = PolicySet.from_str(statement.text).to_pst()
+        except ValueError as error:  # conditions nested more than 100 deep
+            raise SettingsInvalid((statement.problem(str(error)),), hint=_HINT) from error
+        if trees.templates:
+            _refuse(statement.problem("a template permits nothing by itself: write the policy without `?`"))
+        (tree,) = trees.static_policies.values()
+        yield Policy(statement, tree)
+
+
+def _validate(text: str, ground: Ground, policies: tuple[Policy, ...]) -> Iterator[Problem]:
+    by_id = {_engine_id(index): policy for index, policy in enumerate(policies)}
+    for error in validate_policies(text, ground.schema).errors:
+        policy = by_id[error.policy_id]
+        message = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
+        yield policy.statement.problem(message, at=_blamed(message, policy.statement))
+
+
+def _blamed(message: str, statement: Statement) -> str:
+    """The first literal of the message that stands in the policy."""
+    return next((part for part in message.split("`")[1::2] if part in statement.text), "")
+
+
+def _reachable(policies: tuple[Policy, ...]) -> PolicySet | None:
+    permits = {
+        _engine_id(index): replace(
+            policy.tree,
+            id=_engine_id(index),
+            principal=_kind_only(policy.tree.principal),
+            clauses=(),
+            annotations=pst.FrozenMap(),
+        )
+        for index, policy in enumerate(policies)
+        if policy.tree.effect == "permit"
+    }
+    if not permits:
+        return None
+    return PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap(permits), ()))
+
+
+def _kind_only(scope: pst.PrincipalOrResourceConstraint) -> pst.PrincipalOrResourceConstraint:
+    if isinstance(scope, pst.ScopeIs | pst.ScopeIsIn):
+        return pst.ScopeIs(scope.entity_type)
+    return pst.ScopeAny()
+
+
+def _determining(policy: Policy) -> DeterminingPolicy:
+    annotations = tuple(sorted((name, text) for name, text in policy.tree.annotations.items() if name != "id"))
+    return DeterminingPolicy(policy.id, policy.tree.effect, annotations)
+
+
+def _engine_id(index: int) -> str:
+    """The id that the engine gives to the policy at this place of a text."""
+    return f"policy{index}"
+
+
+def _is_action(name: pst.EntityUid) -> bool:
+    return str(name.type) == "Action"

@@ -1,0 +1,192 @@
+"""What the engine is told about a request: entities and context in Cedar's JSON, built from checked words only.
+
+Nothing that came from the wire or a token is ever placed where Cedar looks for `__entity` or `__extn`: such values
+are strings, at places where the schema wants strings, and ids stand in explicit `type`/`id` objects. What is not in
+the estate is refused here, because the engine would accept it (a permit that names no resource applies to anything).
+Source of the forms: https://docs.cedarpolicy.com/auth/entities-syntax.html
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from remit.model.decision import Circumstances
+from remit.model.errors import Refused
+from remit.model.estate import Estate
+from remit.model.identity import Identity, Kind
+from remit.model.operation import Group, Operation, Request, Resource
+from remit.model.reasons import Reason
+from remit.policy.schema import child_types
+
+ACT_AS = "iam.serviceAccounts.actAs"
+PROJECT_PREFIX = "//cloudresourcemanager.googleapis.com/projects/"
+BUCKET_PREFIX = "//storage.googleapis.com/projects/_/buckets/"
+ACCOUNT_PREFIX = "//iam.googleapis.com/projects/-/serviceAccounts/"
+
+Uid = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """May this principal do this action to this one resource; a request asks one for each pair.
+
+    `target`: the resource as Cedar knows it.
+    """
+
+    operation: Operation
+    resource: Resource
+    target: Uid = field(compare=False)  # follows from `resource`
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything about one request: who, the questions, and the entities that the base set lacks."""
+
+    identity: Identity
+    circumstances: Circumstances
+    principal: Uid
+    questions: tuple[Question, ...]
+    entities: str
+    peer: str
+
+    def context(self, question: Question, completed: frozenset[str] = frozenset()) -> str:
+        """The context of one question, as if the authentication contexts `completed` were satisfied too."""
+        authentication = self.identity.authentication
+        context: dict[str, Any] = {
+            "authentication": {
+                "methods": sorted(authentication.methods),
+                "contexts": sorted(authentication.contexts | completed),
+                "capabilities": sorted(authentication.capabilities),
+            },
+            "guest": self.identity.guest,
+            "now": datetime.fromtimestamp(self.circumstances.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        if self.peer:
+            context["peer"] = self.peer
+        if question.operation.acts_as:
+            context["acts_as"] = {"__entity": uid("ServiceAccount", question.operation.acts_as)}
+        return json.dumps(context)
+
+
+def uid(kind: str, identifier: str) -> Uid:
+    """An entity's id in the explicit form, in which no character of `identifier` means anything."""
+    return {"type": kind, "id": identifier}
+
+
+def entity(name: Uid, *parents: Uid) -> dict[str, Any]:
+    """An entity that has no attributes, and what it is a member of."""
+    return {"uid": name, "attrs": {}, "parents": list(parents)}
+
+
+def base_entities(estate: Estate) -> str:
+    """The entities that every decision shares: environments and projects. Actions come from the schema."""
+    environments = sorted({project.environment for project in estate.projects})
+    entities = [entity(uid("Environment", name)) for name in environments]
+    entities += [entity(uid("Project", each.id), uid("Environment", each.environment)) for each in estate.projects]
+    return json.dumps(entities)
+
+
+def gather(
+    identity: Identity,
+    request: Request,
+    circumstances: Circumstances,
+    estate: Estate,
+    actions: Mapping[str, Group],
+) -> Facts:
+    """The facts of one request; raises `Refused` for what the catalogue or the estate does not know."""
+    questions: list[Question] = []
+    principal = _principal(identity)
+    entities = {"principal": principal}
+    for operation in request.operations:
+        _check_action(operation, actions)
+        _check_acts_as(operation, request)
+        for resource in operation.resources:
+            target = resource_uid(resource, estate)
+            questions.append(Question(operation, resource, target))
+            if resource.type != "Project":  # projects are in the base set
+                entities[f"{resource.type} {target['id']}"] = entity(target, uid("Project", resource.project))
+    return Facts(
+        identity=identity,
+        circumstances=circumstances,
+        principal=principal["uid"],
+        questions=tuple(questions),
+        entities=json.dumps(list(entities.values())),
+        peer=_peer(circumstances.peer),
+    )
+
+
+def resource_uid(resource: Resource, estate: Estate) -> Uid:
+    """The resource's Cedar id; raises `Refused` unless the estate knows it or, for a child, its project."""
+    project = estate.project(resource.project)
+    if project is None or project.id != resource.project:
+        raise _unknown(resource)
+    identifier = _identifier(resource)
+    if resource.type == "Bucket" and estate.owner_of_bucket(identifier) != project:
+        raise _unknown(resource)
+    if resource.type == "ServiceAccount" and estate.owner_of_account(identifier) != project:
+        raise _unknown(resource)
+    return uid(resource.type, identifier)
+
+
+def _identifier(resource: Resource) -> str:
+    prefixes = {"Project": PROJECT_PREFIX, "Bucket": BUCKET_PREFIX, "ServiceAccount": ACCOUNT_PREFIX}
+    prefix = prefixes.get(resource.type)
+    if prefix is not None:
+        identifier = resource.name.removeprefix(prefix)
+        known = resource.name.startswith(prefix) and (resource.type != "Project" or identifier == resource.project)
+    else:
+        identifier = resource.name
+        service, _, relative = resource.name.removeprefix("//").partition("/")
+        inside = relative.startswith(f"projects/{resource.project}/")
+        known = resource.type in child_types() and resource.name.startswith("//") and bool(service) and inside
+    if not known:
+        raise _unknown(resource)
+    return identifier
+
+
+def _check_action(operation: Operation, actions: Mapping[str, Group]) -> None:
+    known = actions.get(operation.action.id)
+    if known is None:
+        raise Refused(Reason.METHOD_UNKNOWN, f"`{operation.action.id}` is not an action that policies know")
+    if known is not operation.action.group:  # the catalogue contradicts itself: nobody can say what was meant
+        raise Refused(Reason.POLICY_ERROR, f"`{operation.action.id}` is in two action groups")
+
+
+def _check_acts_as(operation: Operation, request: Request) -> None:
+    """An operation that runs as an account is decided only beside the question whether it may."""
+    if not operation.acts_as:
+        return
+    name = ACCOUNT_PREFIX + operation.acts_as
+    asked = any(
+        other.action.id == ACT_AS and any(resource.name == name for resource in other.resources)
+        for other in request.operations
+    )
+    if not asked:
+        raise Refused(Reason.POLICY_ERROR, f"the request runs as `{operation.acts_as}` and does not ask to act as it")
+
+
+def _principal(identity: Identity) -> dict[str, Any]:
+    kind = "Person" if identity.principal.kind is Kind.PERSON else "Workload"
+    groups = [uid("Group", name) for name in sorted(identity.groups)]
+    roles = [uid("Role", name) for name in sorted(identity.roles)]
+    return entity(uid(kind, identity.principal.key), *groups, *roles)
+
+
+def _peer(address: str) -> str:
+    """The address in one spelling: IPv4 inside IPv6 is IPv4, so that a range rule cannot be walked around."""
+    if not address:
+        return ""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        raise Refused(Reason.POLICY_ERROR, "the caller's network address could not be read") from None
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or IPv6Address(int(parsed)))  # a zone (`%eth0`) is no part of the address
+    return str(parsed)
+
+
+def _unknown(resource: Resource) -> Refused:
+    return Refused(Reason.RESOURCE_UNKNOWN, f"{resource.type} `{resource.name}` belongs to no known project")

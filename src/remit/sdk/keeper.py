@@ -1,0 +1,172 @@
+"""The keeper: a process of this user that holds the sign-in in memory, as ssh-agent holds keys.
+
+Nothing touches the disk but a Unix socket in a folder that only this user may enter. The kernel says who calls
+(SO_PEERCRED, unix(7)); memory is closed to debuggers and core dumps (PR_SET_DUMPABLE, prctl(2)). It ends with
+`remit logout`, a day after the last sign-in, or when its socket is gone. It understands nothing of what it holds.
+
+    -> {"op": "get"}                     <- {"entry": "…" | null}
+    -> {"op": "put", "entry": "…"}       <- {"entry": null}
+    -> {"op": "end"}                     <- {"entry": null}
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import socket
+import stat
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from remit.model.errors import NotSignedIn
+from remit.model.secret import Secret
+
+_LIFETIME = 24 * 3600  # seconds: a sign-in is renewed at least daily
+_MAXIMUM = 4 << 20  # bytes: a token cache of thousands of tokens
+_LOOK = 10.0  # seconds between looks whether the socket is still there: a keeper that nobody can reach ends
+_START = 5.0  # seconds until a started keeper must answer
+_PR_SET_DUMPABLE = 4
+
+
+class Keeper:
+    """The client's side. Every call opens one short connection."""
+
+    def __init__(self, address: Path | None = None) -> None:
+        self._address = address or _folder() / "keeper.sock"
+
+    def get(self) -> Secret | None:
+        """What is kept, or `None` when there is no keeper or it holds nothing."""
+        try:
+            entry = self._ask({"op": "get"})
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        return Secret(entry) if entry else None
+
+    def put(self, entry: Secret) -> None:
+        """Keeps an entry; starts the keeper if there is none."""
+        message = {"op": "put", "entry": entry.reveal()}
+        try:
+            self._ask(message)
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._start()
+            self._ask(message)
+
+    def end(self) -> None:
+        """Forgets everything and ends the keeper."""
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            self._ask({"op": "end"})
+
+    def _ask(self, message: dict[str, str]) -> str | None:
+        try:
+            return self._exchange(json.dumps(message).encode() + b"\n")
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            said = getattr(error, "strerror", None) or type(error).__name__
+            raise NotSignedIn(f"the keeper at `{self._address}` does not answer: {said}") from None
+
+    def _exchange(self, line: bytes) -> str | None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_START)
+            connection.connect(str(self._address))
+            if _peer_uid(connection) != os.getuid():
+                raise NotSignedIn("the keeper's socket belongs to another user", hint=f"remove `{self._address}`")
+            connection.sendall(line)
+            with connection.makefile("rb") as answer:
+                return _entry(answer.readline(_MAXIMUM))
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "remit.sdk.keeper", str(self._address)]
+        quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)  # nobody is to wait for it
+        deadline = time.monotonic() + _START
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self._address))
+                return
+            time.sleep(0.02)
+        raise NotSignedIn("the keeper did not start", hint=f"is `{self._address.parent}` writable?")
+
+
+def _entry(line: bytes) -> str | None:
+    entry = json.loads(line)["entry"]
+    return None if entry is None else str(entry)
+
+
+def _folder() -> Path:
+    """`$XDG_RUNTIME_DIR/remit`, else a folder of this user's under the temporary folder; made 0700, never shared."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime) / "remit" if runtime else Path(tempfile.gettempdir()) / f"remit-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise NotSignedIn(f"`{folder}` is not a folder of yours alone", hint=f"chmod 700 {folder}")
+    return folder
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _inode(address: Path) -> int | None:
+    try:
+        return address.lstat().st_ino
+    except OSError:
+        return None
+
+
+class _Server:
+    def __init__(self) -> None:
+        self.entry: str | None = None
+        self.ended = asyncio.Event()
+        self.until = time.monotonic() + _LIFETIME
+
+    async def serve(self, address: Path) -> None:
+        address.unlink(missing_ok=True)  # noqa: ASYNC240 - before anybody waits for this loop
+        old = os.umask(0o177)
+        try:
+            server = await asyncio.start_unix_server(self._answer, address, limit=_MAXIMUM)
+        finally:
+            os.umask(old)
+        own = _inode(address)
+        async with server:
+            while not self.ended.is_set() and (left := self.until - time.monotonic()) > 0 and _inode(address) == own:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.ended.wait(), min(left, _LOOK))
+        if _inode(address) == own:
+            address.unlink()  # noqa: ASYNC240 - the last thing this loop does
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if _peer_uid(connection) == os.getuid():
+                entry = self._do(json.loads(await reader.readline()))
+                writer.write(json.dumps({"entry": entry}).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    def _do(self, message: dict[str, str]) -> str | None:
+        match message["op"]:
+            case "get":
+                return self.entry
+            case "put":
+                self.entry = message["entry"]
+                self.until = time.monotonic() + _LIFETIME
+            case "end":
+                self.entry = None
+                self.ended.set()
+        return None
+
+
+async def _main(address: str) -> None:
+    await _Server().serve(Path(address))
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    asyncio.run(_main(sys.argv[1]))

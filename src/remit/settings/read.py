@@ -1,0 +1,224 @@
+"""From remit.yaml to each room's own frozen settings; every problem is reported at once, with line and column.
+
+Relative paths are relative to the file. Nothing is made, opened or asked: that is `assembly`'s.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from remit.audit.settings import AuditSettings
+from remit.credentials.settings import AccountMapping, CredentialSettings
+from remit.gateway.settings import GatewaySettings
+from remit.identity.settings import EntraIssuer
+from remit.model.errors import Problem, SettingsInvalid
+from remit.model.estate import Estate, Project
+from remit.policy.settings import PolicySettings
+from remit.settings.document import Document, Path_, load
+from remit.settings.schema import RemitYaml
+from remit.state.settings import StateSettings
+from remit.trust.settings import Mapping, TrustSettings
+
+_MIB = 1 << 20
+_CONTROL = ("logging.googleapis.com", "cloudresourcemanager.googleapis.com")
+_HINT = "docs/configuration.md explains every key"
+
+
+@dataclass(frozen=True, slots=True)
+class SignInSettings:
+    """What clients are told of signing in."""
+
+    client: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One installation."""
+
+    file: Path
+    estate: Estate
+    issuer: EntraIssuer
+    sign_in: SignInSettings
+    credentials: CredentialSettings
+    policy: PolicySettings
+    gateway: GatewaySettings
+    state: StateSettings
+    audit: AuditSettings
+    trust: TrustSettings
+
+
+def read(file: Path) -> Settings:
+    """The settings in a file; raises `SettingsInvalid` with every problem."""
+    document = load(file)
+    try:
+        yaml = RemitYaml.model_validate(document.value)
+    except ValidationError as error:
+        raise SettingsInvalid(tuple(_translated(document, error)), hint=_HINT) from None
+    problems = list(_contradictions(document, yaml))
+    try:
+        settings = _settings(file.resolve(), yaml)
+    except SettingsInvalid as error:  # what the gateway itself says of its settings
+        problems += [document.problem(_key_of(found), found.message) for found in error.problems]
+    if problems:
+        raise SettingsInvalid(tuple(problems), hint=_HINT)
+    return settings
+
+
+def _key_of(problem: Problem) -> tuple[str, ...]:
+    """The key of remit.yaml that a problem of the gateway's settings comes from."""
+    places = (("socket `", ("state", "folder")), ("`upstream_", ("gateway", "upstream")), ("", ("gateway", "listen")))
+    return next(path for words, path in places if words in problem.message)
+
+
+def _translated(document: Document, error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors():
+        path = tuple(part for part in item["loc"] if part != "[key]")
+        name = ".".join(map(str, path)) or "the file"
+        yield document.problem(path, f"`{name}`: {_said(item)}")
+
+
+def _said(item: Any) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return "is not a key that remit knows"
+        case "missing":
+            return "is missing"
+        case "string_pattern_mismatch":
+            return f"`{item['input']}` does not have the form `{item['ctx']['pattern']}`"
+        case _:
+            said = str(item["msg"])
+            return said[:1].lower() + said[1:]
+
+
+def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
+    """What no single key can say: names used twice, and names that nothing has."""
+    seen: set[tuple[str, str]] = set()
+    for path, kind, name in _names(yaml):
+        if (kind, name) in seen:
+            yield document.problem(path, f"the {kind} `{name}` stands twice")
+        seen.add((kind, name))
+    if yaml.sign_in.client not in yaml.issuers[0].entra.clients:
+        yield document.problem(("sign_in", "client"), "`sign_in.client` is not among the issuer's `clients`")
+    accounts: dict[str, set[str]] = {}
+    for name, project in (item for found in yaml.environments.values() for item in found.items()):
+        accounts.setdefault(name, set()).update(project.accounts)
+    for index, line in enumerate(yaml.credentials.accounts):
+        path = ("credentials", "accounts", index)
+        if line.project not in accounts:
+            yield document.problem((*path, "project"), f"`{line.project}` is no project under `environments`")
+        elif line.account not in accounts[line.project]:
+            yield document.problem(
+                (*path, "account"), f"`{line.account}` is not among the accounts of `{line.project}`"
+            )
+
+
+def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
+    """Everything that must be there once: where it stands, what it is, its name."""
+    for environment, found in yaml.environments.items():
+        for name, project in found.items():
+            path = ("environments", environment, name)
+            yield path, "project", name
+            yield (*path, "number"), "project number", project.number
+            yield from (((*path, "buckets", index), "bucket", one) for index, one in enumerate(project.buckets))
+            yield from (((*path, "accounts", index), "account", one) for index, one in enumerate(project.accounts))
+
+
+def _settings(file: Path, yaml: RemitYaml) -> Settings:
+    folder, entra = file.parent, yaml.issuers[0].entra
+    state = folder / yaml.state.folder
+    issuer = EntraIssuer(tenant=entra.tenant, audience=entra.audience, clients=frozenset(entra.clients))
+    audit = AuditSettings(
+        folder=state / "audit",
+        origin=yaml.audit.origin,
+        node=yaml.audit.node,
+        seal_seconds=float(yaml.audit.seal_every),
+        minimum_free_bytes=yaml.audit.minimum_free_mib * _MIB,
+    )
+    estate = Estate(tuple(_projects(yaml)))
+    return Settings(
+        file=file,
+        estate=estate,
+        issuer=issuer,
+        sign_in=SignInSettings(yaml.sign_in.client, yaml.sign_in.scope),
+        credentials=_credentials(yaml, entra.tenant),
+        policy=PolicySettings(folder / yaml.policy.folder),
+        gateway=_gateway(yaml, folder, issuer, audit, estate),
+        state=StateSettings(url=f"sqlite:///{state / 'remit.db'}"),
+        audit=audit,
+        trust=_trust(yaml, issuer, estate),
+    )
+
+
+def _trust(yaml: RemitYaml, issuer: EntraIssuer, estate: Estate) -> TrustSettings:
+    return TrustSettings(
+        issuer=issuer.issuer,
+        tenant=issuer.tenant,
+        application=yaml.credentials.on_behalf_of.application,
+        provider=yaml.credentials.google.provider,
+        reviewer=yaml.trust.reviewer,
+        mappings=tuple(Mapping(one.role, one.project, one.account) for one in yaml.credentials.accounts),
+        estate=estate,
+    )
+
+
+def _projects(yaml: RemitYaml) -> Iterator[Project]:
+    for environment, found in yaml.environments.items():
+        for name, project in found.items():
+            yield Project(
+                id=name,
+                number=project.number,
+                environment=environment,
+                locations=tuple(project.locations),
+                buckets=tuple(project.buckets),
+                accounts=tuple(project.accounts),
+            )
+
+
+def _credentials(yaml: RemitYaml, tenant: str) -> CredentialSettings:
+    on_behalf_of = yaml.credentials.on_behalf_of
+    return CredentialSettings(
+        tenant=tenant,
+        application=on_behalf_of.application,
+        scope=on_behalf_of.scope,
+        managed_identity=on_behalf_of.managed_identity,
+        provider=yaml.credentials.google.provider,
+        mappings=tuple(AccountMapping(one.role, one.project, one.account) for one in yaml.credentials.accounts),
+    )
+
+
+def terminated_hosts(estate: Estate) -> tuple[str, ...]:
+    """The hosts that the gateway speaks for: Vertex AI in every location of the estate, Logging, Resource Manager."""
+    locations = sorted({location for project in estate.projects for location in project.locations})
+    vertex = (
+        "aiplatform.googleapis.com" if one == "global" else f"{one}-aiplatform.googleapis.com" for one in locations
+    )
+    return (*vertex, *_CONTROL)
+
+
+def _gateway(
+    yaml: RemitYaml, folder: Path, issuer: EntraIssuer, audit: AuditSettings, estate: Estate
+) -> GatewaySettings:
+    state = folder / yaml.state.folder
+    host, _, port = yaml.gateway.listen.rpartition(":")
+    upstream, tls = yaml.gateway.upstream, yaml.gateway.tls
+    return GatewaySettings(
+        hosts=terminated_hosts(estate),
+        issuers=((issuer.issuer, issuer.audience),),
+        arbiter_socket=state / "run" / "arbiter.sock",
+        access_log=audit.access_log,
+        admin_socket=state / "run" / "envoy.sock",
+        runtime=state / "run" / "envoy",
+        authority=state / "door",
+        listen_host=host.strip("[]"),
+        listen_port=int(port),
+        upstream_address=upstream.address or "",
+        upstream_ca=folder / upstream.ca_file if upstream.ca_file else None,
+        tls_certificate=folder / tls.certificate if tls else None,
+        tls_key=folder / tls.key if tls else None,
+        concurrency=yaml.gateway.workers,
+        leases=yaml.gateway.leases,
+    )

@@ -1,0 +1,156 @@
+"""The table of keys of remit.yaml: names, types, defaults, bounds. What is not in it is refused.
+
+Meaning for people stands in docs/configuration.md; the way to each room's settings in `read.py`.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Guid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
+ProjectNumber = Annotated[str, Field(pattern=r"^[1-9][0-9]{5,18}$")]
+Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
+Account = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9-]{4,28}[a-z0-9]\.iam\.gserviceaccount\.com$")
+]
+Location = Annotated[str, Field(pattern=r"^(global|[a-z]+-[a-z]+[0-9]+)$")]
+HostPort = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5}$")]
+Provider = Annotated[
+    str,
+    Field(
+        pattern=r"^//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+$"
+    ),
+]
+
+
+class Section(BaseModel):
+    """Strict: unknown keys and wrong types are problems, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Entra(Section):
+    """An Entra tenant that Remit trusts. `clients`: application ids that may obtain tokens for Remit."""
+
+    tenant: Guid
+    audience: Guid
+    clients: Annotated[list[Guid], Field(min_length=1)]
+
+
+class Issuer(Section):
+    """One identity provider."""
+
+    entra: Entra
+
+
+class SignIn(Section):
+    """What `remit login` uses: the public client's application id, and the scope it asks for."""
+
+    client: Guid
+    scope: Annotated[str, Field(min_length=1)]
+
+
+class ProjectSection(Section):
+    """One Google Cloud project."""
+
+    number: ProjectNumber
+    locations: Annotated[list[Location], Field(min_length=1)]
+    buckets: list[Bucket] = []
+    accounts: list[Account] = []
+
+
+class OnBehalfOf(Section):
+    """Remit's confidential application, and the second audience that only it may obtain tokens for."""
+
+    application: Guid
+    scope: Annotated[str, Field(min_length=1)]
+    managed_identity: Guid
+
+
+class Mapping(Section):
+    """People and workloads with this role work in this project as this service account."""
+
+    role: Annotated[str, Field(min_length=1)]
+    project: ProjectId
+    account: Account
+
+
+class Google(Section):
+    """The workload identity provider that accepts the second audience."""
+
+    provider: Provider
+
+
+class Credentials(Section):
+    """How an identity becomes a Google credential."""
+
+    on_behalf_of: OnBehalfOf
+    google: Google
+    accounts: Annotated[list[Mapping], Field(min_length=1)]
+
+
+class Policy(Section):
+    """The folder of policies, relative to remit.yaml."""
+
+    folder: str = "policies"
+
+
+class Upstream(Section):
+    """A Private Service Connect endpoint that answers for Google's hosts, and the roots that it is checked against."""
+
+    address: HostPort | None = None
+    ca_file: str | None = None
+
+
+class Tls(Section):
+    """The certificate of the door itself; needed wherever it does not listen on loopback."""
+
+    certificate: str
+    key: str
+
+
+class Gateway(Section):
+    """The door."""
+
+    listen: HostPort = "127.0.0.1:8443"
+    upstream: Upstream = Upstream()
+    tls: Tls | None = None
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    leases: bool = True
+
+
+class State(Section):
+    """Where Remit keeps what it must not forget, relative to remit.yaml."""
+
+    folder: str = ".remit"
+
+
+class Audit(Section):
+    """The ledger's name, and how often access events are sealed (seconds)."""
+
+    origin: Annotated[str, Field(pattern=r"^[a-z0-9.-]+(/[A-Za-z0-9._-]+)+$")]
+    node: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] = "node-1"
+    seal_every: Annotated[int, Field(ge=1, le=600)] = 10
+    minimum_free_mib: Annotated[int, Field(ge=1)] = 64
+
+
+class Trust(Section):
+    """The service account that may read IAM policies, which `remit trust verify` works as."""
+
+    reviewer: Account
+
+
+class RemitYaml(Section):
+    """The whole file."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    issuers: Annotated[list[Issuer], Field(min_length=1, max_length=1)]
+    sign_in: SignIn
+    environments: Annotated[dict[str, dict[ProjectId, ProjectSection]], Field(min_length=1)]
+    credentials: Credentials
+    policy: Policy = Policy()
+    gateway: Gateway = Gateway()
+    state: State = State()
+    audit: Audit
+    trust: Trust

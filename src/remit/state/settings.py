@@ -1,0 +1,15 @@
+"""The state room's settings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where the state lives.
+
+    `url`: SQLAlchemy URL, `sqlite:////absolute/path.db`; `busy_ms`: how long a writer waits for another one,
+    short, since a decision has one second in all.
+    """
+
+    url: str
+    busy_ms: int = 500

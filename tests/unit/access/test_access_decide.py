@@ -1,0 +1,318 @@
+"""The story of one request: the order of its steps, and that every one of them fails closed."""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from remit.access.decide import LEASE_MS, Decide, Rooms
+from remit.access.exchange import Exchange
+from remit.model.credential import Credential, Purpose
+from remit.model.decision import DeterminingPolicy, Verdict
+from remit.model.errors import HopFailed, NotRecorded, Refused
+from remit.model.identity import Authentication, Identity, Kind, Principal
+from remit.model.names import decision_id
+from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.outcome import Outcome
+from remit.model.reasons import Reason
+from remit.model.record import Recorded
+from remit.model.secret import AccessToken, UnverifiedToken
+from remit.model.wire import WireRequest
+
+NOW = 1_800_000_000
+TENANT = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
+DANA = Identity(
+    principal=Principal(f"https://login.microsoftonline.com/{TENANT}/v2.0", TENANT, "dana", Kind.PERSON),
+    display="Dana",
+    groups=frozenset({"g"}),
+    groups_at=NOW,
+    roles=frozenset({"MLEngineer"}),
+    scopes=frozenset({"access"}),
+    client="cli",
+    authentication=Authentication(),
+    guest=False,
+    issued_at=NOW - 10,
+    expires_at=NOW + 3600,
+    token_id="uti",
+)
+ENDPOINT = Resource("Endpoint", "//aiplatform.googleapis.com/projects/p/locations/l/endpoints/1", "p")
+PREDICT = Request((Operation(Action("predict", Group.USE), (ENDPOINT,)),), leasable=True)
+LAUNCH = Request((Operation(Action("launch", Group.LAUNCH), (ENDPOINT,)),), leasable=True)
+PERMIT = Verdict(Outcome.PERMIT, (Reason.POLICY_PERMITS,), (DeterminingPolicy("p1", "permit"),), "v1")
+WIRE = WireRequest(UnverifiedToken("t"), "POST", "h", "/v1/x:predict?alt=json", peer="10.0.0.1")
+
+
+@dataclass
+class House:
+    """Every room as a fake that can be told to fail; `told` is the order in which they were asked."""
+
+    identity: Identity | Exception = DANA
+    request: Request | Exception = PREDICT
+    verdict: Verdict | Exception = PERMIT
+    purpose_: Purpose | Exception = field(default_factory=lambda: Purpose("sa@p", ("cloud",)))
+    credential: Credential | Exception = field(
+        default_factory=lambda: Credential(AccessToken("secret"), NOW + 900, "sa@p", ("cloud",))
+    )
+    recording: list[Exception | None] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    entries: list[dict] = field(default_factory=list)
+
+    def _tell(self, step, value):
+        self.told.append(step)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    async def authenticate(self, token, now):
+        return self._tell("who", self.identity)
+
+    def classify(self, wire):
+        return self._tell("what", self.request)
+
+    def decide(self, identity, request, circumstances):
+        return self._tell("may", self.verdict)
+
+    def purpose(self, identity, request):
+        return self._tell("account", self.purpose_)
+
+    async def record(self, entry):
+        self.entries.append(dict(entry))
+        self._tell("write", self.recording.pop(0) if self.recording else None)
+        return Recorded(len(self.entries))
+
+    async def obtain(self, identity, token, purpose):
+        self.obtained_for = purpose
+        return self._tell("with", self.credential)
+
+    def rooms(self):
+        return Rooms(self, self, self, self, self, lambda: NOW * 1_000_000)
+
+    def run(self, wire=WIRE):
+        return asyncio.run(Decide(self.rooms())(wire))
+
+
+def test_a_permit_tells_the_whole_story_in_order():
+    house = House()
+    answer = house.run()
+    assert house.told == ["who", "what", "may", "account", "write", "with"]
+    assert answer.decision.permitted
+    assert answer.credential is not None
+    assert answer.lease_ms == LEASE_MS
+    [entry] = house.entries
+    assert entry["outcome"] == "permit"
+    assert entry["account"] == "sa@p"
+    assert entry["path"] == "/v1/x:predict"
+    assert entry["principal"] == f"{TENANT}/dana"
+    assert "secret" not in str(entry)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "told"),
+    [
+        ({"identity": Refused(Reason.TOKEN_EXPIRED)}, Reason.TOKEN_EXPIRED, ["who", "write"]),
+        ({"request": Refused(Reason.METHOD_UNKNOWN)}, Reason.METHOD_UNKNOWN, ["who", "what", "write"]),
+        (
+            {"verdict": Verdict(Outcome.DENY, (Reason.POLICY_FORBIDS,))},
+            Reason.POLICY_FORBIDS,
+            ["who", "what", "may", "write"],
+        ),
+        (
+            {"purpose_": Refused(Reason.NO_ACCOUNT)},
+            Reason.NO_ACCOUNT,
+            ["who", "what", "may", "account", "write"],
+        ),
+    ],
+)
+def test_a_refusal_at_any_step_is_recorded_and_nothing_is_obtained(change, reason, told):
+    house = House(**change)
+    answer = house.run()
+    assert house.told == told
+    assert answer.credential is None
+    assert answer.lease_ms == 0
+    assert answer.decision.verdict.reasons[0] is reason
+    assert answer.decision.verdict.outcome is not Outcome.PERMIT
+    assert house.entries[0]["reasons"] == [str(reason)]
+
+
+@pytest.mark.parametrize(("size", "beside"), [(64 << 10, False), ((64 << 10) + 1, True)])
+def test_a_large_body_is_read_beside_the_event_loop(size, beside):
+    where = []
+
+    class Classifies(House):
+        def classify(self, wire):
+            where.append(threading.current_thread() is not threading.main_thread())
+            return super().classify(wire)
+
+    house = Classifies()
+    assert house.run(replace(WIRE, body=b"x" * size)).decision.permitted
+    assert where == [beside]
+    house.request = Refused(Reason.REQUEST_MALFORMED)
+    answer = house.run(replace(WIRE, body=b"x" * size))
+    assert answer.decision.verdict.reasons == (Reason.REQUEST_MALFORMED,)
+
+
+def test_no_token_is_a_refusal_with_a_record():
+    house = House()
+    answer = house.run(replace(WIRE, token=None))
+    assert answer.decision.verdict.reasons == (Reason.TOKEN_MISSING,)
+    assert house.told == ["write"]
+
+
+@pytest.mark.parametrize("step", ["identity", "request", "verdict", "purpose_"])
+def test_what_no_step_foresaw_is_a_refusal(step):
+    answer = House(**{step: ZeroDivisionError()}).run()
+    assert answer.decision.verdict.reasons == (Reason.PLANE_UNAVAILABLE,)
+    assert answer.credential is None
+    assert not answer.decision.permitted
+
+
+@pytest.mark.parametrize("error", [NotRecorded("disk full"), OSError("disk full")])
+def test_no_record_no_permit(error):
+    house = House(recording=[error])
+    answer = house.run()
+    assert not answer.decision.permitted
+    assert answer.credential is None
+    assert "with" not in house.told
+
+
+def test_a_failed_hop_is_recorded_as_the_outcome_of_the_permit():
+    hop = HopFailed("google-sts", Reason.EXCHANGE_UNAVAILABLE, "google's sts answered 500")
+    house = House(credential=hop)
+    answer = house.run()
+    assert answer.decision.verdict.reasons == (Reason.EXCHANGE_UNAVAILABLE,)
+    assert answer.decision.verdict.detail == "google's sts answered 500"
+    assert answer.credential is None
+    decision, outcome = house.entries
+    assert decision["outcome"] == "permit"
+    assert outcome["type"] == "outcome"
+    assert outcome["hop"] == "google-sts"
+    assert outcome["decision"] == decision["decision"]
+
+
+def test_a_refusal_without_a_hop_still_names_a_place():
+    house = House(credential=Refused(Reason.EXCHANGE_REFUSED))
+    house.run()
+    assert house.entries[1]["hop"] == "credentials"
+
+
+def test_an_outcome_that_cannot_be_recorded_is_a_refusal():
+    house = House(credential=Refused(Reason.EXCHANGE_REFUSED), recording=[None, NotRecorded("full")])
+    answer = house.run()
+    assert answer.decision.verdict.reasons == (Reason.RECORD_UNAVAILABLE,)
+
+
+@pytest.mark.parametrize("group", [Group.LAUNCH, Group.CHANGE, Group.ADMINISTER])
+def test_what_changes_the_world_is_never_leased(group):
+    operation = Operation(Action("x", group), (ENDPOINT,))
+    assert House(request=Request((operation,), leasable=True)).run().lease_ms == 0
+
+
+def test_one_strong_operation_among_many_forbids_the_lease():
+    strong = Operation(Action("act", Group.LAUNCH), (ENDPOINT,))
+    assert House(request=Request((PREDICT.first, strong), leasable=True)).run().lease_ms == 0
+
+
+def test_a_lease_ends_with_the_token():
+    assert House(identity=replace(DANA, expires_at=NOW - 30)).run().lease_ms == 0
+    assert House(request=replace(PREDICT, leasable=False)).run().lease_ms == 0
+
+
+def test_decision_ids_sort_by_time_and_differ():
+    first, second = decision_id(NOW * 1_000_000), decision_id(NOW * 1_000_000 + 1_000)
+    assert first < second
+    assert len(first) == 28
+    assert decision_id(0) != decision_id(0)
+
+
+class Buckets:
+    """catalogue's part of the broker's story."""
+
+    def buckets(self, project):
+        if project != "p":
+            raise Refused(Reason.RESOURCE_UNKNOWN)
+        return ["data", "staging"]
+
+    def request(self, buckets, mode):
+        resources = tuple(Resource("Bucket", name, "p") for name in buckets)
+        return Request((Operation(Action(mode, Group.USE), resources),))
+
+
+@dataclass
+class Selective(House):
+    """A judge that permits only what `allowed` says: (mode, bucket)."""
+
+    allowed: frozenset = frozenset()
+
+    def decide(self, identity, request, circumstances):
+        asked = {(request.first.action.id, resource.name) for resource in request.first.resources}
+        outcome = Outcome.PERMIT if asked <= self.allowed else Outcome.DENY
+        reason = Reason.POLICY_PERMITS if asked <= self.allowed else Reason.NO_POLICY_PERMITS
+        return Verdict(outcome, (reason,))
+
+
+def exchange(house, project="p"):
+    return asyncio.run(Exchange(house.rooms(), Buckets())(UnverifiedToken("t"), project, "10.0.0.1"))
+
+
+def test_the_broker_narrows_to_the_buckets_that_may_be_written():
+    house = Selective(allowed=frozenset({("write", "data"), ("read", "data"), ("read", "staging")}))
+    answer = exchange(house)
+    assert answer.decision.permitted
+    assert house.obtained_for.buckets == ("data",)
+    assert house.obtained_for.scopes == ("https://www.googleapis.com/auth/devstorage.read_write",)
+    assert len(house.entries) == 1
+
+
+def test_the_broker_falls_back_to_reading():
+    house = Selective(allowed=frozenset({("read", "data")}))
+    exchange(house)
+    assert house.obtained_for.buckets == ("data",)
+    assert house.obtained_for.scopes == ("https://www.googleapis.com/auth/devstorage.read_only",)
+
+
+def test_the_broker_refuses_and_records_who_may_nothing():
+    house = Selective()
+    answer = exchange(house)
+    assert not answer.decision.permitted
+    assert answer.credential is None
+    assert house.entries[0]["outcome"] == "deny"
+
+
+def test_the_broker_refuses_an_unknown_project():
+    house = Selective()
+    assert exchange(house, "other").decision.verdict.reasons == (Reason.RESOURCE_UNKNOWN,)
+    assert len(house.entries) == 1
+
+
+@pytest.mark.parametrize(
+    ("house", "reason"),
+    [
+        (Selective(recording=[NotRecorded("full")]), Reason.RECORD_UNAVAILABLE),
+        (Selective(identity=ZeroDivisionError()), Reason.PLANE_UNAVAILABLE),
+        (
+            Selective(
+                allowed=frozenset({("write", "data")}),
+                credential=HopFailed("google-iam", Reason.EXCHANGE_REFUSED, "no"),
+            ),
+            Reason.EXCHANGE_REFUSED,
+        ),
+    ],
+)
+def test_the_broker_fails_closed(house, reason):
+    answer = exchange(house)
+    assert answer.decision.verdict.reasons == (reason,)
+    assert answer.credential is None
+
+
+def test_the_broker_records_nothing_of_who_is_nobody():
+    house = Selective(identity=Refused(Reason.TOKEN_AUDIENCE))
+    assert exchange(house).decision.verdict.reasons == (Reason.TOKEN_AUDIENCE,)
+    assert house.entries == []
+
+
+def test_a_hop_that_breaks_in_an_unforeseen_way_is_an_outcome_too():
+    house = House(credential=ZeroDivisionError())
+    answer = house.run()
+    assert answer.decision.verdict.reasons == (Reason.EXCHANGE_UNAVAILABLE,)
+    assert house.entries[1]["hop"] == "credentials"

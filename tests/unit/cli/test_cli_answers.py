@@ -1,0 +1,235 @@
+"""What commands print when they are answered: data on stdout, words on stderr, 0 for yes and 1 for no."""
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import remit.cli
+from remit.assembly import evidence, rooms
+from remit.assembly import trust as trusting
+from remit.audit.recorder import LedgerRecorder
+from remit.model.errors import Refused
+from remit.model.reasons import Reason
+from remit.model.secret import AccessToken
+from remit.sdk import broker, sign_in
+from remit.sdk.broker import Exchanged
+from remit.settings.read import read
+from remit.trust.findings import Finding, Hop, Report
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso"
+URL = "http://127.0.0.1:8443"
+IDENTITY = {
+    "name": "Dana",
+    "kind": "person",
+    "guest": True,
+    "principal": "tid/dana",
+    "roles": ["MLEngineer"],
+    "groups": [],
+    "methods": ["pwd", "mfa"],
+    "contexts": ["c1"],
+    "expires_at": 0,
+}
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            remit.cli.main(arguments)
+        found = capsys.readouterr()
+        return ended.value.code, found.out, found.err
+
+    return call
+
+
+class SignIn:
+    """A sign-in that always works; keeps the claims that were asked for."""
+
+    asked: list[object] = []  # noqa: RUF012 - one list for the test
+
+    configuration = SimpleNamespace(url=URL)
+
+    @classmethod
+    def kept(cls):
+        return cls()
+
+    @classmethod
+    def at(cls, url):
+        cls.asked.append(url)
+        return cls()
+
+    def token(self):
+        return AccessToken("identity")
+
+    def by_device(self, announce, claims):
+        self.asked.append(claims)
+        announce({"user_code": "ABC", "verification_uri": "https://login", "message": "m"})
+
+
+class Broker:
+    """An installation that knows Dana, and one decision."""
+
+    challenge = "c1"
+    trouble = None
+
+    def __init__(self, url):
+        assert url == URL
+
+    def identity(self, token):
+        return IDENTITY
+
+    def decision(self, token, decision):
+        return {"decision": decision, "challenge": self.challenge}
+
+    def storage_token(self, token, project):
+        if self.trouble:
+            raise self.trouble
+        return Exchanged(AccessToken(f"ya29.{project}"), 900)
+
+
+@pytest.fixture
+def installation(monkeypatch):
+    SignIn.asked.clear()
+    monkeypatch.setattr(sign_in, "SignIn", SignIn)
+    monkeypatch.setattr(broker, "Broker", Broker)
+    return monkeypatch
+
+
+def test_login(run, installation):
+    code, out, err = run("login", "--url", URL)
+    assert (code, out) == (0, "")
+    assert err == f"open https://login and enter the code ABC\nsigned in as Dana at {URL}\n"
+    assert SignIn.asked == [URL, None]
+
+
+def test_login_for_a_decision(run, installation):
+    code, out, _ = run("login", "--for", "d-1", "--json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [event["event"] for event in events] == ["code", "signed_in"]
+    assert events[0]["user_code"] == "ABC"
+    assert events[1]["name"] == "Dana"
+    assert json.loads(SignIn.asked[0])["access_token"]["acrs"]["value"] == "c1"
+
+
+def test_a_decision_that_needs_no_stronger_sign_in(run, installation):
+    installation.setattr(Broker, "challenge", "")
+    code, _, err = run("login", "--for", "d-1")
+    assert (code, err) == (2, "error: decision `d-1` does not ask for a stronger sign-in\n")
+
+
+def test_whoami(run, installation):
+    code, out, err = run("whoami")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "Dana (person, guest)",
+        "  principal  tid/dana",
+        f"  at         {URL}",
+        "  roles      MLEngineer",
+        "  groups     none",
+        "  signed in  by pwd, mfa, c1",
+        "  token      renewed by itself, 0 minutes left",
+    ]
+    assert json.loads(run("whoami", "--json")[1]) == IDENTITY
+
+
+def test_token(run, installation):
+    assert run("token", "gs://p") == (0, "ya29.p\n", "")
+    assert json.loads(run("token", "gs://p", "--json")[1]) == {
+        "access_token": "ya29.p",
+        "expires_in": 900,
+        "token_type": "Bearer",
+    }
+    installation.setattr(Broker, "trouble", Refused(Reason.NO_POLICY_PERMITS, "no bucket"))
+    assert run("token", "gs://p") == (1, "", "error: no bucket\n")
+
+
+@pytest.fixture
+def recorded(runtime_folder):
+    """An installation with one recorded decision."""
+    shutil.copytree(EXAMPLE / "policies", runtime_folder / "policies")
+    file = Path(shutil.copy(EXAMPLE / "remit.yaml", runtime_folder))
+    settings = read(file)
+    evidence.install(settings)
+    entry = {
+        "type": "decision",
+        "schema": "decision/1",
+        "decision": "d-1",
+        "at": rooms.now(),
+        "outcome": "deny",
+        "reasons": ["no_policy_permits"],
+        "name": "Dana",
+        "principal": "tid/dana",
+        "action": "aiplatform.projects.locations.customJobs.create",
+        "resource": "//cloudresourcemanager.googleapis.com/projects/p",
+    }
+    with evidence.writing(settings) as engine, LedgerRecorder(evidence.ledger(settings, engine)) as recorder:
+        recorder.record_now(entry)
+    return file
+
+
+def test_the_timeline(run, recorded):
+    code, out, err = run("audit", "query", "--config", str(recorded), "--since", "1h", "--who", "dana")
+    assert (code, err) == (0, "1 rows\n")
+    assert out.splitlines()[0].split() == ["time", "what", "who", "action", "resource", "outcome", "why", "decision"]
+    assert "customJobs.create" in out
+    assert "no_policy_permits" in out
+    code, out, err = run("audit", "query", "--config", str(recorded), "--json")
+    [row] = [json.loads(line) for line in out.splitlines()]
+    assert (row["decision"], row["outcome"], row["reasons"]) == ("d-1", "deny", ["no_policy_permits"])
+    assert run("audit", "query", "--config", str(recorded), "--who", "ada")[:2] == (0, "")
+
+
+@pytest.mark.promise("N7")
+def test_evidence_that_holds_and_evidence_that_does_not(run, recorded, tmp_path):
+    code, checkpoint, err = run("audit", "verify", "--config", str(recorded))
+    assert code == 0
+    assert err.endswith("the evidence holds\n")
+    assert checkpoint.startswith("contoso.example/remit\n1\n")
+    earlier = tmp_path / "checkpoint"
+    earlier.write_text(checkpoint)
+    code, out, _ = run("audit", "verify", "--config", str(recorded), "--earlier", str(earlier), "--json")
+    assert (code, json.loads(out)["passed"]) == (0, True)
+    with sqlite3.connect(recorded.parent / ".remit" / "remit.db") as database:
+        database.execute("DELETE FROM ledger_entries")
+    database.close()
+    code, _, err = run("audit", "verify", "--config", str(recorded))
+    assert code == 1
+    assert "broken: ledger: " in err
+    assert err.endswith("the evidence does not hold\n")
+
+
+def test_a_lost_public_key_is_not_made_up_for(run, recorded):
+    evidence.public_key(read(recorded)).unlink()
+    code, _, err = run("audit", "verify", "--config", str(recorded))
+    assert code == 2
+    assert "is missing" in err
+    assert "--key" in err
+
+
+GOOD, BAD = Hop("a", holds=True, said="fine"), Hop("b", holds=False, said="wrong", cure="mend it")
+MISSING = Finding("missing", "MLEngineer", "sa@p", "p", "x.y.z", "grant it")
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "out", "err"),
+    [
+        (Report((GOOD,), ()), 0, "ok      a: fine\n", ""),
+        (Report((GOOD, BAD), ()), 1, "ok      a: fine\nbroken  b: wrong\n", "hint: mend it\n"),
+        (Report((GOOD,), (MISSING,)), 1, "ok      a: fine\nmissing MLEngineer in p: x.y.z\n", "hint: grant it\n"),
+    ],
+)
+def test_the_trust(run, recorded, monkeypatch, report, code, out, err):  # noqa: PLR0917 - fixtures and a table's columns
+    async def verified(settings):
+        return report
+
+    monkeypatch.setattr(trusting, "verified", verified)
+    assert run("trust", "verify", "--config", str(recorded)) == (code, out, err)
+    found = run("trust", "verify", "--config", str(recorded), "--json")
+    assert found[0] == code
+    assert json.loads(found[1])["clean"] == report.clean
+    assert len(json.loads(found[1])["hops"]) == len(report.hops)

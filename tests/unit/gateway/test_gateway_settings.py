@@ -1,0 +1,173 @@
+"""Settings, and the configuration that is made of them, held against golden files."""
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
+from remit.gateway.headers import PASSED, anything_but
+from remit.gateway.settings import GatewaySettings
+from remit.model.errors import SettingsInvalid
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "gateway"
+KEYS = '{"keys":[]}'
+PLAIN = GatewaySettings(
+    hosts=("us-central1-aiplatform.googleapis.com", "logging.googleapis.com"),
+    issuers=(("https://login.microsoftonline.com/t/v2.0", "remit"),),
+    arbiter_socket=Path("/run/remit/arbiter.sock"),
+    access_log=Path("/var/lib/remit/spool/access.log"),
+    admin_socket=Path("/run/remit/admin.sock"),
+    runtime=Path("/run/remit/envoy"),
+    authority=Path("/var/lib/remit/door"),
+    listen_port=8443,
+    leasable_grpc={"/google.cloud.aiplatform.v1.PredictionService/Predict": (1,)},
+    leasable_fields={"/google.cloud.aiplatform.v1.PredictionService/Predict": (1, 2, 3, 4)},
+    streaming_grpc=("/google.cloud.aiplatform.v1.PredictionService/StreamingPredict",),
+)
+EXPOSED = dataclasses.replace(
+    PLAIN,
+    listen_host="0.0.0.0",
+    tls_certificate=Path("/etc/remit/tls.pem"),
+    tls_key=Path("/etc/remit/tls.key"),
+    upstream_address="10.0.0.2:443",
+    upstream_ca=Path("/etc/remit/roots.pem"),
+    hosts=("us-central1-aiplatform.googleapis.com",),
+    issuers=(*PLAIN.issuers, ("https://token.example", "remit")),
+    leases=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("loopback.json", bootstrap(PLAIN)),
+        ("exposed.json", bootstrap(EXPOSED)),
+        ("check.json", discovered_listeners(PLAIN, KEYS)),
+        ("check-two-issuers.json", discovered_listeners(EXPOSED, KEYS)),
+        ("check-without-keys.json", discovered_listeners(PLAIN, None)),
+        ("secrets.json", discovered_secrets(Path("/c.pem"), Path("/k.pem"))),
+    ],
+)
+def test_golden(name, document):
+    """Set `REMIT_GOLDEN=write` to accept what is made now; then read the difference."""
+    text = json.dumps(readable(document), indent=1, sort_keys=True) + "\n"
+    if os.environ.get("REMIT_GOLDEN") == "write":
+        (GOLDEN / name).write_text(text)
+    assert text == (GOLDEN / name).read_text()
+
+
+def readable(document):
+    """The Lua program and the header pattern are tested by themselves; here only their places count."""
+    if isinstance(document, dict):
+        return {key: readable(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [readable(value) for value in document]
+    if isinstance(document, str) and "envoy_on_request" in document:
+        return "(the gate's program)"
+    return "(every header but those passed)" if document == anything_but(PASSED) else document
+
+
+BAD = [
+    ({"hosts": ()}, "at least one"),
+    ({"hosts": ("Logging.googleapis.com",)}, "exact lower-case"),
+    ({"hosts": ("*.googleapis.com",)}, "exact lower-case"),
+    ({"hosts": ("localhost",)}, "exact lower-case"),
+    ({"hosts": ("a.b", "a.b")}, "twice"),
+    ({"issuers": ()}, "nobody could"),
+    ({"issuers": (("http://x", "a"),)}, "https URL"),
+    ({"issuers": (("https://x", ""),)}, "audience"),
+    ({"listen_port": 0}, "not a port"),
+    ({"listen_host": "localhost"}, "not an IP"),
+    ({"listen_host": "0.0.0.0"}, "plaintext"),
+    ({"listen_host": "::"}, "plaintext"),
+    ({"tls_key": Path("/k")}, "come together"),
+    ({"arbiter_socket": Path("relative")}, "absolute"),
+    ({"admin_socket": Path("/" + "x" * 200)}, "at most 107"),
+    ({"api_paths": ("/check",)}, "never `/check`"),
+    ({"api_paths": ("/check/x",)}, "never `/check`"),
+    ({"api_paths": ("healthz",)}, "plain path"),
+    ({"upstream_address": "nowhere"}, "host:port"),
+    ({"upstream_address": "a:99999"}, "host:port"),
+    ({"concurrency": 0}, "between"),
+    ({"lease_max_entries": 1}, "between"),
+    ({"check_timeout_ms": 1000}, "between"),
+    ({"keys_seconds": 0}, "between"),
+    ({"connection_seconds": 0}, "between"),
+    ({"stream_seconds": 0}, "between"),
+    ({"streaming_grpc": ("Predict",)}, "gRPC path"),
+    ({"leasable_grpc": {"/a.B/C": ()}}, "field numbers"),
+    ({"leasable_grpc": {"/a.B/C": (0,)}}, "field numbers"),
+    ({"leasable_grpc": {"/a.B/C": (1,)}, "streaming_grpc": ("/a.B/C",)}, "both"),
+    ({"leasable_fields": {"/a.B/C": (1,)}}, "not leasable"),
+    ({"leasable_grpc": {"/a.B/C": (1,)}, "leasable_fields": {"/a.B/C": ()}}, "include those"),
+    ({"leasable_grpc": {"/a.B/C": (1,)}, "leasable_fields": {"/a.B/C": (2,)}}, "include those"),
+    ({"leasable_grpc": {"/a.B/C": (1,)}, "leasable_fields": {"/a.B/C": (0, 1)}}, "include those"),
+    ({"leasable_grpc": {"/a.B/C": (1,)}, "leasable_fields": {"/a.B/C": (1, 2**29)}}, "include those"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_settings(change, message):
+    with pytest.raises(SettingsInvalid, match=re.escape(message)):
+        dataclasses.replace(PLAIN, **change)
+
+
+def test_every_problem_is_reported_at_once():
+    with pytest.raises(SettingsInvalid) as caught:
+        dataclasses.replace(PLAIN, hosts=(), issuers=(), listen_port=0)
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1"])
+def test_plaintext_on_loopback(host):
+    assert dataclasses.replace(PLAIN, listen_host=host).listen_host == host
+
+
+def test_no_setting_becomes_code():
+    evil = dataclasses.replace(PLAIN, leasable_grpc={"/a.B/C": (1,)}, leasable_fields={"/a.B/C": (1, 2)})
+    programs = {text for text in strings(bootstrap(evil)) if "envoy_on_request" in text}
+    assert programs == {text for text in strings(bootstrap(EXPOSED)) if "envoy_on_request" in text}
+
+
+def strings(document):
+    if isinstance(document, dict):
+        document = list(document.values())
+    if isinstance(document, list):
+        for value in document:
+            yield from strings(value)
+    elif isinstance(document, str):
+        yield document
+
+
+PATTERN = re.compile(anything_but(PASSED))
+
+
+def test_the_pattern_spares_what_is_passed():
+    assert not [name for name in PASSED if PATTERN.fullmatch(name)]
+
+
+NEAR = st.sampled_from(PASSED).flatmap(
+    lambda name: st.tuples(st.just(name), st.integers(0, len(name)), st.sampled_from("axz-:_0"))
+)
+
+
+@given(
+    st.one_of(
+        st.text("abcdefghijklmnopqrstuvwxyz-:_0", max_size=30),
+        NEAR.map(lambda it: it[0][: it[1]] + it[2] + it[0][it[1] :]),
+        NEAR.map(lambda it: it[0][: it[1]]),
+    )
+)
+def test_the_pattern_matches_everything_else(name):
+    assert bool(PATTERN.fullmatch(name)) == (name not in PASSED)
+
+
+@given(st.lists(st.text("ab-", min_size=1, max_size=4), min_size=1, max_size=6), st.text("ab-c", max_size=6))
+def test_the_pattern_of_any_names(names, text):
+    assert bool(re.fullmatch(anything_but(names), text)) == (text not in names)

@@ -1,0 +1,187 @@
+"""What Contoso's policies say, as a table, and what people read when they say no."""
+
+import pytest
+
+from remit.catalogue.methods import actions
+from remit.model.operation import Group, Request
+from remit.model.outcome import Outcome
+from remit.model.reasons import Reason
+from remit.policy.judge import CedarJudge
+
+TEST, PROD, CHURN = "contoso-fraud-test", "contoso-fraud-prod", "contoso-churn-prod"
+GROUPS = [str(group) for group in Group]
+PERMITTED = {
+    ("dana", TEST): {"use", "observe", "launch", "change"},
+    ("dana", PROD): {"use", "observe"},
+    ("dana with c1", TEST): {"use", "observe", "launch", "change"},
+    ("dana with c1", PROD): {"use", "observe", "launch", "change"},
+    ("ada", TEST): {"use", "observe"},
+    ("sam", TEST): {"observe"},
+    ("sam", PROD): {"observe"},
+    ("sam", CHURN): {"observe"},
+    ("pipeline", TEST): {"launch"},
+}
+STEPPED_UP = {("dana", PROD): {"launch", "change"}}
+
+
+def trainer(project):
+    return f"trainer@{project}.iam.gserviceaccount.com"
+
+
+def who(world, name):
+    if name == "dana with c1":
+        return world.dana(contexts=("c1",), methods=("pwd", "mfa"))
+    if name == "gil in every group":
+        return world.person(4, 1, 2, 3, 4, 5, guest=True, roles=("Pipeline",), contexts=("c1",))
+    return getattr(world, name)()
+
+
+@pytest.mark.parametrize("project", [TEST, PROD, CHURN])
+@pytest.mark.parametrize("name", ["dana", "dana with c1", "ada", "sam", "gil", "gil in every group", "pipeline"])
+def test_every_group_of_actions_is_decided_as_intended(judge, world, name, project):
+    kind = world.child("Model", project, "7")
+    for resource in (world.project(project), kind):
+        verdicts = {group: world.decide(judge, who(world, name), world.request(group, resource)) for group in GROUPS}
+        permitted = {group for group in GROUPS if verdicts[group].outcome is Outcome.PERMIT}
+        stepped = {group for group in GROUPS if verdicts[group].outcome is Outcome.STEP_UP}
+        assert permitted == PERMITTED.get((name, project), set())
+        assert stepped == STEPPED_UP.get((name, project), set())
+
+
+def test_a_permit_names_its_reason_its_policies_and_the_version(judge, world):
+    verdict = world.decide(judge, world.dana(), world.training(TEST, trainer(TEST), TEST))
+    assert verdict.outcome is Outcome.PERMIT
+    assert verdict.reasons == (Reason.POLICY_PERMITS,)
+    assert [policy.id for policy in verdict.policies] == ["act-as-trainer-fraud-test", "ml-engineers-launch-fraud-test"]
+    assert verdict.policy_version == judge.policy_version
+    assert (verdict.detail, verdict.hint, verdict.challenge) == ("", "", "")
+
+
+def test_ada_reads_why_she_launches_nothing(judge, world):
+    verdict = world.decide(judge, world.ada(), world.training(TEST, trainer(TEST), TEST))
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.reasons == (Reason.NO_POLICY_PERMITS,)
+    assert verdict.detail == (
+        "`aiplatform.projects.locations.customJobs.create` on project `contoso-fraud-test`: "
+        "training jobs in `contoso-fraud-test` are launched by ml engineers; the group `ml-engineers` is missing"
+    )
+    assert verdict.hint == "ask the owner of `ml-engineers` to be added to it"
+
+
+def test_a_refusal_tells_what_the_second_factor_would_not_cure(judge, world):
+    verdict = world.decide(judge, world.ada(), world.request("launch", world.project(PROD)))
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.reasons == (Reason.NO_POLICY_PERMITS, Reason.POLICY_FORBIDS)
+    assert [policy.id for policy in verdict.policies] == ["production-needs-second-factor"]
+    assert "the group `ml-engineers` is missing" in verdict.detail
+    assert not verdict.challenge
+
+
+def test_dana_is_asked_for_a_second_factor_in_production(judge, world):
+    request = world.training(PROD, trainer(PROD), PROD)
+    verdict = world.decide(judge, world.dana(), request)
+    assert verdict.outcome is Outcome.STEP_UP
+    assert verdict.reasons == (Reason.STEP_UP_REQUIRED, Reason.POLICY_FORBIDS)
+    assert verdict.challenge == "c1"
+    assert verdict.detail.endswith("launching and changing in production needs a sign-in with a second factor")
+    assert verdict.hint == ""
+    assert world.decide(judge, world.dana(contexts=("c1",)), request).outcome is Outcome.PERMIT
+
+
+def test_guests_read_that_they_are_guests(judge, world):
+    verdict = world.decide(judge, world.gil(), world.request("launch", world.project(PROD)))
+    assert verdict.reasons == (Reason.POLICY_FORBIDS,)
+    assert verdict.detail.endswith("guest accounts of this tenant have no access to machine learning")
+
+
+@pytest.mark.parametrize(
+    ("home", "account", "sentence"),
+    [
+        (
+            CHURN,
+            "churn-trainer@contoso-churn-prod.iam.gserviceaccount.com",
+            "work runs as an account of its own project",
+        ),
+        (PROD, trainer(PROD), "work runs as an account of its own project"),
+        (TEST, "ml-engineer@contoso-fraud-test.iam.gserviceaccount.com", "work runs as the trainer of a fraud project"),
+    ],
+)
+def test_a_job_runs_as_nobody_but_its_own_trainer(judge, world, home, account, sentence):
+    for contexts in ((), ("c1",)):
+        verdict = world.decide(judge, world.dana(contexts=contexts), world.training(TEST, account, home))
+        assert verdict.outcome is Outcome.DENY
+        assert verdict.reasons[0] is Reason.POLICY_FORBIDS
+        assert sentence in verdict.detail
+
+
+@pytest.mark.parametrize("action", ["models.upload", "endpoints.deployModel"])
+@pytest.mark.parametrize(("project", "other"), [(TEST, PROD), (PROD, TEST)])
+def test_a_model_runs_as_nobody_but_its_own_trainer(judge, world, action, project, other):
+    target = world.child("Endpoint", project, "7") if action.startswith("endpoints") else world.project(project)
+
+    def changed(home):
+        name = f"aiplatform.projects.locations.{action}"
+        operation = world.operation(name, target, acts_as=trainer(home))
+        return Request((operation, world.operation("iam.serviceAccounts.actAs", world.account(trainer(home), home))))
+
+    dana = world.dana(contexts=("c1",), methods=("pwd", "mfa"))
+    assert world.decide(judge, dana, changed(project)).outcome is Outcome.PERMIT
+    verdict = world.decide(judge, dana, changed(other))
+    assert verdict.outcome is Outcome.DENY
+    assert [policy.id for policy in verdict.policies] == ["work-runs-as-its-project"]
+    assert "work runs as an account of its own project" in verdict.detail
+
+
+def test_the_pipeline_launches_as_the_trainer_in_test_and_nowhere_else(judge, world):
+    assert world.decide(judge, world.pipeline(), world.training(TEST, trainer(TEST), TEST)).outcome is Outcome.PERMIT
+    assert world.decide(judge, world.pipeline(), world.training(PROD, trainer(PROD), PROD)).outcome is Outcome.DENY
+    person = world.person(6, roles=("Pipeline",))
+    assert world.decide(judge, person, world.training(TEST, trainer(TEST), TEST)).outcome is Outcome.DENY
+
+
+@pytest.mark.parametrize(
+    ("name", "bucket", "may"),
+    [
+        ("dana", "contoso-fraud-test-data", {"read", "write"}),
+        ("dana", "contoso-fraud-test-staging", {"read", "write"}),
+        ("dana", "contoso-fraud-prod-data", {"read"}),
+        ("dana with c1", "contoso-fraud-prod-data", {"read", "write"}),
+        ("dana with c1", "contoso-churn-prod-data", set()),
+        ("ada", "contoso-fraud-test-data", {"read"}),
+        ("ada", "contoso-fraud-test-staging", set()),
+        ("sam", "contoso-fraud-test-data", set()),
+        ("pipeline", "contoso-fraud-test-data", set()),
+        ("gil in every group", "contoso-fraud-test-data", set()),
+    ],
+)
+def test_who_reads_and_writes_data(judge, world, name, bucket, may):
+    target = world.bucket(bucket, world.estate.owner_of_bucket(bucket).id)
+    for mode, names in (("read", ("get", "list")), ("write", ("insert", "delete"))):
+        for one in names:
+            verdict = world.decide(judge, who(world, name), world.request(f"storage.objects.{one}", target))
+            assert (verdict.outcome is Outcome.PERMIT) is (mode in may), one
+
+
+@pytest.mark.parametrize(("name", "permitted"), [("dana", True), ("pipeline", True), ("ada", False)])
+def test_a_job_that_names_a_bucket_is_decided_on_it_as_well(judge, world, name, permitted):
+    bucket = world.bucket("contoso-fraud-test-staging", TEST)
+    verdict = world.decide(judge, who(world, name), world.request("launch", world.project(TEST), bucket))
+    assert (verdict.outcome is Outcome.PERMIT) is permitted
+
+
+def test_one_refused_operation_refuses_the_request(judge, world):
+    request = Request(
+        (
+            world.operation("use", world.project(TEST)),
+            world.operation("observe", world.project(TEST), world.project(PROD)),
+        )
+    )
+    verdict = world.decide(judge, world.ada(), request)
+    assert verdict.outcome is Outcome.DENY
+    assert "project `contoso-fraud-prod`" in verdict.detail
+    assert verdict.policies == ()
+
+
+def test_the_policies_name_only_actions_that_the_catalogue_knows(world):
+    judge = CedarJudge(world.settings, world.estate, actions())
+    assert world.decide(judge, world.dana(), world.request("use", world.project(TEST))).outcome is Outcome.PERMIT

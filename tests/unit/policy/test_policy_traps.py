@@ -1,0 +1,153 @@
+"""The ways in which the bare engine permits, each shown permitting, and what the wrapper makes of it."""
+
+import json
+
+import cedarpy
+import pytest
+
+from remit.model.decision import Circumstances
+from remit.model.errors import SettingsInvalid
+from remit.model.operation import Group
+from remit.model.outcome import Outcome
+from remit.model.reasons import Reason
+from remit.policy import engine
+from remit.policy.canary import prove
+from remit.policy.engine import EvaluationFailed, Ground
+from remit.policy.facts import base_entities, gather, uid
+from remit.policy.schema import schema_text
+
+PERMIT_ALL = '@id("all") permit(principal, action, resource);'
+OVERFLOW = (
+    '@id("broken") @refusal("no") forbid(principal, action, resource)'
+    ' when { context.now.offset(duration("9223372036854775807ms")) > context.now };'
+)
+NO_LAUNCH = '@id("no-launch") @refusal("no") forbid(principal, action in Action::"launch", resource);'
+
+
+@pytest.fixture
+def ground(world):
+    return Ground(world.actions, frozenset(), base_entities(world.estate))
+
+
+def bare(world, policies, *, schema=True, entities_schema=True, context=None, resource=None, action=Group.LAUNCH):
+    """The same request, asked of cedarpy without the wrapper."""
+    text = cedarpy.Schema.from_str(schema_text(world.actions, ()))
+    facts = gather(
+        world.dana(),
+        world.request("launch", world.project("contoso-fraud-test")),
+        Circumstances(world.now),
+        world.estate,
+        world.actions,
+    )
+    base = cedarpy.Entities.from_json_str(base_entities(world.estate), text if entities_schema else None)
+    request = {
+        "principal": facts.principal,
+        "action": uid("Action", f"any other {action}"),
+        "resource": resource or facts.questions[0].target,
+        "context": context or facts.context(facts.questions[0]),
+    }
+    policies = cedarpy.PolicySet.from_str(policies)
+    return cedarpy.is_authorized(request, policies, base.with_added_json_str(facts.entities), text if schema else None)
+
+
+def test_trap_1_a_forbid_that_cannot_be_evaluated_refuses(judge_of, world, caplog):
+    result = bare(world, PERMIT_ALL + OVERFLOW)
+    assert result.allowed
+    assert result.diagnostics.errors
+    judge = judge_of(PERMIT_ALL + OVERFLOW)
+    verdict = world.decide(judge, world.dana(), world.request("launch", world.project("contoso-fraud-test")))
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.reasons == (Reason.POLICY_ERROR,)
+    assert verdict.detail == Reason.POLICY_ERROR.sentence
+    assert verdict.policy_version == judge.policy_version
+    assert "overflow" in caplog.text
+
+
+def test_trap_2_a_context_that_the_schema_does_not_know_is_no_permit(world, ground):
+    context = '{"gest": true}'
+    assert bare(world, PERMIT_ALL, schema=False, context=context).allowed
+    request = {
+        "principal": uid("Person", "x"),
+        "action": uid("Action", "any other use"),
+        "resource": uid("Project", "contoso-fraud-test"),
+        "context": context,
+    }
+    with pytest.raises(EvaluationFailed, match="context"):
+        ground.ask(cedarpy.PolicySet.from_str(PERMIT_ALL), [request], ground.admit("[]"))
+
+
+def test_trap_3_a_forbid_on_an_action_group_holds(judge_of, world):
+    policies = PERMIT_ALL + NO_LAUNCH
+    assert bare(world, policies, entities_schema=False).allowed
+    verdict = world.decide(
+        judge_of(policies), world.dana(), world.request("launch", world.project("contoso-fraud-test"))
+    )
+    assert verdict.reasons == (Reason.POLICY_FORBIDS,)
+
+
+def test_trap_3_the_canary_sees_entities_that_were_built_without_the_schema(world, ground):
+    prove(ground, world.estate)
+    ground._entities = cedarpy.Entities.from_json_str(base_entities(world.estate))
+    with pytest.raises(EvaluationFailed, match="a forbid on the group `use` does not hold"):
+        prove(ground, world.estate)
+
+
+def test_trap_3_the_canary_sees_projects_without_their_environment(world):
+    orphans = json.dumps(
+        [{"uid": uid("Project", each.id), "attrs": {}, "parents": []} for each in world.estate.projects]
+    )
+    with pytest.raises(EvaluationFailed, match="a forbid on the environment `prod` does not hold"):
+        prove(Ground(world.actions, frozenset(), orphans), world.estate)
+
+
+def test_trap_3_the_canary_is_asked_at_every_load(world, judge_of, monkeypatch):
+    judge = judge_of(PERMIT_ALL)
+    monkeypatch.setattr(
+        engine.Entities,
+        "from_json_str",
+        staticmethod(lambda text, _schema, make=cedarpy.Entities.from_json_str: make(text)),
+    )
+    with pytest.raises(SettingsInvalid, match="cannot be trusted to hold"):
+        judge.reload()
+
+
+def test_trap_4_no_decision_is_no_permit(world, ground):
+    result = bare(world, PERMIT_ALL, resource=uid("Group", "g"))
+    assert result.decision is not cedarpy.Decision.Deny
+    assert not result.allowed
+    answer = {"decision": "NoDecision", "diagnostics": {}}
+    with pytest.raises(EvaluationFailed, match="took no decision"):
+        engine._answer(cedarpy.AuthzResult(answer))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("Project", "//cloudresourcemanager.googleapis.com/projects/contoso-fraud-tset"),
+        ("Model", "//aiplatform.googleapis.com/projects/contoso-fraud-tset/locations/us-central1/models/1"),
+    ],
+)
+def test_trap_5_a_resource_that_nobody_knows_is_refused_before_the_engine(judge_of, world, kind, name):
+    assert bare(world, PERMIT_ALL, resource=uid(kind, name)).allowed
+    resource = type(world.project("x"))(kind, name, "contoso-fraud-tset")
+    verdict = world.decide(judge_of(PERMIT_ALL), world.dana(), world.request("use", resource))
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.reasons == (Reason.RESOURCE_UNKNOWN,)
+
+
+def test_a_permit_without_a_policy_is_none():
+    with pytest.raises(EvaluationFailed, match="named no policy"):
+        engine._answer(cedarpy.AuthzResult({"decision": "Allow", "diagnostics": {"reason": []}}))
+
+
+def test_an_engine_that_answers_too_little_permits_nothing(ground, monkeypatch):
+    monkeypatch.setattr(engine, "is_authorized_batch", lambda *_: [])
+    with pytest.raises(EvaluationFailed, match="1 questions got 0 answers"):
+        ground.ask(cedarpy.PolicySet.from_str(PERMIT_ALL), [{}], ground.admit("[]"))
+
+
+def test_an_engine_that_breaks_permits_nothing(ground):
+    with pytest.raises(EvaluationFailed):
+        ground.ask(cedarpy.PolicySet.from_str(PERMIT_ALL), [{"principal": 7}], ground.admit("[]"))
+    with pytest.raises(EvaluationFailed):
+        ground.admit("no json")
