@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from remit.access.ports import Authenticator, Classifier, Judge, Obtainer, Recorder
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
-from remit.model.errors import HopFailed, NotRecorded, Refused
+from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.identity import Identity
 from remit.model.names import decision_id
 from remit.model.operation import Group, Request
@@ -147,6 +147,7 @@ def refusal(refused: Refused) -> Verdict:
         reasons=(refused.reason,),
         detail=detail,
         hint=refused.hint,
+        not_before=refused.not_before if isinstance(refused, SignInAgain) else 0,
     )
 
 

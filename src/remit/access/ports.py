@@ -8,7 +8,7 @@ from remit.model.decision import Circumstances, Verdict
 from remit.model.identity import Identity
 from remit.model.operation import Request
 from remit.model.record import Recorded, Value
-from remit.model.secret import UnverifiedToken
+from remit.model.secret import SessionSecret, UnverifiedToken
 from remit.model.wire import WireRequest
 
 
@@ -17,6 +17,34 @@ class Authenticator(Protocol):
 
     async def authenticate(self, token: UnverifiedToken, now: int) -> Identity:
         """The identity that the token proves at `now` (seconds); raises `Refused`."""
+
+
+class Sessions(Protocol):
+    """identity: who is asking, when a browser's session asks."""
+
+    async def authenticate(self, session: SessionSecret, now: int) -> tuple[Identity, UnverifiedToken | None]:
+        """The identity that the session holds, and its token for Remit where the provider gave one.
+
+        Raises `Refused`, with `SESSION_ENDED` when the session is over or the provider said no.
+        """
+
+
+class Revocations(Protocol):
+    """identity: who no longer counts. A view in memory, which follows the database."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the newest revocation in the view; it only grows."""
+
+    def check(self, identity: Identity, job: str, now: int) -> None:
+        """Raises `Refused` with `REVOKED`, `SignInAgain`, or `PLANE_UNAVAILABLE` when the view is too old to ask."""
+
+
+class Observer(Protocol):
+    """identity: what is true around the caller."""
+
+    def observe(self, identity: Identity, circumstances: Circumstances) -> Circumstances:
+        """The circumstances with country, named locations and risk filled in; what is unknown stays empty."""
 
 
 class Classifier(Protocol):

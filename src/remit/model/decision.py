@@ -11,10 +11,21 @@ from remit.model.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is true now, besides who and what. `now`: seconds since the epoch; `peer`: the caller's address."""
+    """What is true now, besides who and what.
+
+    `now`: seconds since the epoch; `peer`: the caller's address; `country`: of that address, ISO 3166-1 alpha-2, empty
+    when unknown; `locations`: Entra's named locations that it lies in; `risk`: the provider's word on the sign-in
+    (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `epoch`: of
+    the revocations that were looked at.
+    """
 
     now: int
     peer: str = ""
+    country: str = ""
+    locations: frozenset[str] = frozenset()
+    risk: str = ""
+    job: str = ""
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Verdict:
     """What the policy says of a request, for either outcome.
 
     `challenge`: the authentication context (`c1`) that alone would flip a `STEP_UP`, else empty;
+    `not_before`: when not 0, a sign-in after this time (seconds since the epoch) alone would flip the refusal;
     `detail`: one sentence for the caller, which names the failed condition and discloses no policy text;
     `hint`: what the caller can do about it, may be empty.
     """
@@ -46,6 +58,7 @@ class Verdict:
     challenge: str = ""
     detail: str = ""
     hint: str = ""
+    not_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

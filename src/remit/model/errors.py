@@ -2,7 +2,8 @@
 
 RemitError                     code, public sentence, hint, private cause
 ├── Refused                    a reason from the closed list: the answer is no, or not now
-│   └── HopFailed              a credential hop answered badly or not at all; names the hop
+│   ├── HopFailed              a credential hop answered badly or not at all; names the hop
+│   └── SignInAgain            the sign-in is older than a revocation; names the time
 ├── NotRecorded                the ledger could not commit: nothing may be permitted
 ├── SettingsInvalid            remit.yaml or the policies: every problem, with file and line
 ├── NotSignedIn                no usable sign-in on this machine
@@ -45,6 +46,14 @@ class HopFailed(Refused):
     def __init__(self, hop: str, reason: Reason, message: str, *, hint: str = "") -> None:
         super().__init__(reason, message, hint=hint)
         self.hop = hop
+
+
+class SignInAgain(Refused):
+    """What was issued before `not_before` (seconds since the epoch) no longer counts; a newer sign-in would."""
+
+    def __init__(self, not_before: int) -> None:
+        super().__init__(Reason.SIGN_IN_AGAIN, hint="sign in again: `remit login`")
+        self.not_before = not_before
 
 
 class NotRecorded(RemitError):

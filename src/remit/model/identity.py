@@ -19,7 +19,9 @@ class Kind(StrEnum):
 class Principal:
     """A verified identity's key.
 
-    `issuer`: the issuer's URL as in `iss`; `tenant`: Entra's `tid`, lower case; `subject`: Entra's `oid`.
+    `issuer`: the issuer's URL as in `iss`, or a SAML provider's entity id; `tenant`: Entra's `tid`, lower case, or the
+    name that `remit.yaml` gives the issuer, which never looks like a `tid`; `subject`: Entra's `oid`, else `sub`, or
+    SAML's NameID.
     """
 
     issuer: str
@@ -38,12 +40,28 @@ class Authentication:
     """How strongly the principal signed in.
 
     `methods`: Entra's `amr` (`pwd`, `mfa`, …); `contexts`: `acrs` (`c1` to `c99`);
-    `capabilities`: `xms_cc`, lower case (`cp1`: the client understands claims challenges).
+    `capabilities`: `xms_cc`, lower case (`cp1`: the client understands claims challenges);
+    `at`: when the person last proved who they are (`auth_time`), seconds since the epoch, 0 when nobody says.
     """
 
     methods: frozenset[str] = frozenset()
     contexts: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device that somebody signed in from, as Entra says it (`deviceid`, `signin_state`); unsaid is untrue.
+
+    `managed`: `dvc_mngd`, in the company's management; `compliant`: `dvc_cmp`, and as its rules want it;
+    `known_network`: `inknownntwk`, signed in from a network that the directory trusts.
+    """
+
+    id: str = ""
+    managed: bool = False
+    compliant: bool = False
+    known_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +69,11 @@ class Identity:
     """What one verified token says, complete or not at all.
 
     Times are seconds since the epoch. `groups` are object ids, complete (an overage that was not
-    resolved never becomes an `Identity`); `groups_at` is when they were read. `client` is `azp`,
-    `token_id` Entra's `uti`, `session` its `sid`.
+    resolved never becomes an `Identity`); `groups_at` is when they were read. `client` is `azp` or `appid`,
+    `token_id` Entra's `uti` or `jti`, `session` its `sid` or Remit's own session. `guest`: not a member of the tenant,
+    and `home`: the tenant or provider that a guest comes from. `address`: where the token was obtained from, empty when
+    unsaid. `attributes`: what else was verified and policies may read, names sorted (a pipeline's `repository`, a
+    cluster's `namespace`, a managed identity's `xms_mirid`).
     """
 
     principal: Principal
@@ -68,3 +89,7 @@ class Identity:
     expires_at: int
     token_id: str
     session: str = ""
+    home: str = ""
+    device: Device = Device()
+    address: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()

@@ -27,7 +27,12 @@ class Reason(StrEnum):
     TOKEN_TENANT = "token_tenant"
     TOKEN_CLIENT = "token_client"
     TOKEN_CLAIMS = "token_claims"
+    SESSION_ENDED = "session_ended"
+    SIGN_IN_AGAIN = "sign_in_again"
     IDENTITY_INCOMPLETE = "identity_incomplete"
+
+    # who, still: they were, and are no longer (403)
+    REVOKED = "revoked"
 
     # what: the request (403, 400 for what is malformed)
     REQUEST_MALFORMED = "request_malformed"
@@ -94,6 +99,8 @@ _UNAUTHENTICATED = frozenset(
         Reason.TOKEN_TENANT,
         Reason.TOKEN_CLIENT,
         Reason.TOKEN_CLAIMS,
+        Reason.SESSION_ENDED,
+        Reason.SIGN_IN_AGAIN,
     }
 )
 _MALFORMED = frozenset({Reason.REQUEST_MALFORMED, Reason.REQUEST_AMBIGUOUS})
@@ -112,6 +119,9 @@ _SENTENCES = {
     Reason.TOKEN_TENANT: "the token's tenant is not trusted here",
     Reason.TOKEN_CLIENT: "the application that obtained the token is not allowed here",
     Reason.TOKEN_CLAIMS: "the token lacks a claim that is needed",
+    Reason.SESSION_ENDED: "the session has ended",
+    Reason.SIGN_IN_AGAIN: "the sign-in no longer counts, and a newer one is needed",
+    Reason.REVOKED: "access has been revoked",
     Reason.IDENTITY_INCOMPLETE: "the groups of this identity could not be determined completely",
     Reason.REQUEST_MALFORMED: "the request is malformed",
     Reason.REQUEST_AMBIGUOUS: "the request can be read in two ways",

@@ -37,6 +37,11 @@ def decision_record(decision: Decision) -> Mapping[str, Value]:
         "policy_version": verdict.policy_version,
         "challenge": verdict.challenge,
         "peer": decision.circumstances.peer,
+        "country": decision.circumstances.country,
+        "locations": sorted(decision.circumstances.locations),
+        "risk": decision.circumstances.risk,
+        "job": decision.circumstances.job,
+        "epoch": decision.circumstances.epoch,
         "method": decision.wire_method,
         "host": decision.wire_host,
         "path": decision.wire_path,
@@ -76,6 +81,10 @@ def _who(identity: Identity | None) -> dict[str, Value]:
         "groups_at": identity.groups_at,
         "amr": sorted(identity.authentication.methods),
         "acrs": sorted(identity.authentication.contexts),
+        "auth_time": identity.authentication.at,
+        "expires": identity.expires_at,
+        "home": identity.home,
+        "device": identity.device.id,
     }
 
 

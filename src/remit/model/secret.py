@@ -49,6 +49,12 @@ class UnverifiedToken(Secret):
     __slots__ = ()
 
 
+class SessionSecret(Secret):
+    """What a browser's cookie holds: the name of a session that only its owner knows."""
+
+    __slots__ = ()
+
+
 class AccessToken(Secret):
     """A token that Remit obtained: good at the party it was issued for."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from remit.model.secret import UnverifiedToken
+from remit.model.secret import SessionSecret, UnverifiedToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,8 @@ class WireRequest:
 
     `host`: lower case, no port; `target`: the raw request target (path and query, undecoded);
     `headers`: lower-case names, in order, repeated ones kept; `body`: whole, or empty when the gateway
-    did not send it (`body_sent` tells the two apart); `peer`: the caller's address as the gateway saw it.
+    did not send it (`body_sent` tells the two apart); `peer`: the caller's address as the gateway saw it; `job`: the
+    run that the sidecar says it speaks for. A caller has a token or a browser's session, never both.
     """
 
     token: UnverifiedToken | None
@@ -22,6 +23,8 @@ class WireRequest:
     body: bytes = b""
     body_sent: bool = False
     peer: str = ""
+    job: str = ""
+    session: SessionSecret | None = None
 
     def header(self, name: str) -> str:
         """The single value of a header, empty when absent; a repeated header raises `ValueError`."""
