@@ -44,6 +44,10 @@ class Resource:
     project: str
 
 
+INSTALLATION = Resource("Installation", "//remit/installation", "")
+"""Remit itself, for the actions of its own API; it belongs to no project."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One action with every resource that it touches; `resources[0]` is the one it is named by.
