@@ -24,11 +24,12 @@ $(VENV)/.demo: $(UV) pyproject.toml uv.lock
 	@$(UV) sync --quiet --frozen --inexact --extra demo --no-default-groups
 	@touch $@
 
-$(VENV)/.dev: $(UV) pyproject.toml uv.lock tests/oracles/requirements.txt
+$(VENV)/.dev: $(UV) pyproject.toml uv.lock tests/oracles/requirements.txt tests/providers/package-lock.json
 	@echo "installing everything into $(VENV) (2 GB, once)"
 	@$(UV) sync --quiet --frozen --inexact --all-extras
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check download --no-deps --require-hashes --only-binary=:all: \
 	  --python-version 3.12 --dest $(VENV)/oracles --requirement tests/oracles/requirements.txt
+	@$(BIN)/python tests/providers/install.py
 	@touch $@ $(VENV)/.demo
 
 install: $(VENV)/.dev ## everything, for work on remit itself

@@ -140,7 +140,7 @@ class Permits(asyncio.Protocol):
     ANSWER = (
         b"HTTP/1.1 200 OK\r\nx-remit-decision: d-01JD0000000000000000000000\r\nauthorization: Bearer "
         + b"y" * 220
-        + b"\r\nx-remit-lease-ms: 500\r\ncontent-length: 0\r\n\r\n"
+        + b"\r\nx-remit-lease-ms: 500\r\nx-remit-epoch: 7\r\ncontent-length: 0\r\n\r\n"
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -290,7 +290,7 @@ async def arms(folder: Path, port: int, roots: Path, keys: str) -> AsyncIterator
             )
             vars(remit.gateway.envoy)["bootstrap"] = functools.partial(configuration, arm)  # not every arm is Remit
             envoys[arm] = Envoy(settings)
-            await envoys[arm].start(keys)
+            await envoys[arm].start({ISSUER: keys})
         yield envoys
     finally:
         for envoy in envoys.values():

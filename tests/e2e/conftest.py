@@ -29,7 +29,7 @@ from remit.assembly.evidence import asked
 from remit.audit.query import Query, TimelineRow
 from remit.audit.spool import Spool
 from remit.audit.store import FolderStore
-from remit.cli.story.installation import write_contoso
+from remit.cli.story.installation import publish_keys, write_contoso
 from remit.cli.story.people import Person
 from remit.lab import lifecycle
 from remit.settings.read import Settings, read
@@ -156,6 +156,7 @@ class World:
         self.until_ready()
         configuration = httpx.get(f"{self.url}/v1/configuration", trust_env=False).json()
         self.door_roots = str(configuration["ca_pem"])
+        publish_keys(self.url, self.lab)
 
     def remit(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "remit.cli", *arguments]

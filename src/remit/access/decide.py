@@ -1,8 +1,8 @@
 """May this request pass, and with which credential? The one place where the order of the steps is written.
 
-    a  who    the token becomes an identity, or nothing is believed
+    a  who    the token or the session becomes an identity that nobody has revoked, or nothing is believed
     b  what   the bytes become operations, or nothing is asked
-    c0        the circumstances: the time, the caller's address
+    c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in
     c  may    one verdict on all operations, and the account that a permit runs with
     d  write  the record is durable before any effect
     e  with   the credential; when it cannot be had, that is recorded as the outcome
@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from remit.access.ports import Authenticator, Classifier, Judge, Obtainer, Recorder
+from remit.access.ports import Authenticator, Classifier, Judge, Observer, Obtainer, Recorder, Revocations, Sessions
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
@@ -26,7 +26,7 @@ from remit.model.operation import Group, Request
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.record import decision_record, outcome_record
-from remit.model.secret import UnverifiedToken
+from remit.model.secret import SessionSecret, UnverifiedToken
 from remit.model.wire import WireRequest
 
 LEASE_MS = 500
@@ -44,6 +44,9 @@ class Rooms:
     """The rooms that the stories ask, fitted by `assembly`. `clock` gives microseconds since the epoch."""
 
     authenticator: Authenticator
+    sessions: Sessions
+    revocations: Revocations
+    observer: Observer
     classifier: Classifier
     judge: Judge
     recorder: Recorder
@@ -60,7 +63,9 @@ class Decide:
     async def __call__(self, wire: WireRequest) -> Answer:
         """Decides one wire request; never raises, since whatever goes wrong is a refusal with a reason."""
         began = self._rooms.clock()
-        circumstances = Circumstances(now=began // 1_000_000, peer=wire.peer)
+        circumstances = Circumstances(
+            now=began // 1_000_000, peer=wire.peer, job=wire.job, epoch=self._rooms.revocations.epoch
+        )
         draft = Decision(
             id=decision_id(began),
             at=began,
@@ -82,29 +87,45 @@ class Decide:
     async def _tell(self, wire: WireRequest, draft: Decision) -> Answer:
         rooms = self._rooms
         purpose: Purpose | None = None
+        token: UnverifiedToken | None = None
         decision = draft
         try:
             # a who
-            if wire.token is None:
-                raise Refused(Reason.TOKEN_MISSING)  # noqa: TRY301 - the refusals of every step meet below
-            identity = await rooms.authenticator.authenticate(wire.token, draft.circumstances.now)
+            identity, token = await identify(rooms, wire.token, wire.session, draft.circumstances.now)
             decision = replace(decision, identity=identity)
+            rooms.revocations.check(identity, wire.job, draft.circumstances.now)
             # b what
             request = await classify(rooms, wire)
-            decision = replace(decision, request=request)
-            # c may (c0, the circumstances, stand in the draft)
+            # c0 the circumstances
+            circumstances = rooms.observer.observe(identity, draft.circumstances)
+            decision = replace(decision, request=request, circumstances=circumstances)
+            # c may
             decision, purpose = judge(rooms, decision, identity, request)
         except Refused as refused:
             decision = replace(decision, verdict=refusal(refused))
         # d write
         await rooms.recorder.record(decision_record(decision))
-        if not decision.permitted or purpose is None or wire.token is None or decision.identity is None:
+        if not decision.permitted or purpose is None or decision.identity is None:
             return Answer(decision)
         # e with
-        credential = await obtain(rooms, decision, decision.identity, wire.token, purpose)
+        credential = await obtain(rooms, decision, decision.identity, token, purpose)
         if isinstance(credential, Refused):
             return _refuse(decision, credential)
         return Answer(decision, credential, _lease_ms(decision, credential))
+
+
+async def identify(
+    rooms: Rooms, token: UnverifiedToken | None, session: SessionSecret | None, now: int
+) -> tuple[Identity, UnverifiedToken | None]:
+    """Step a: who presents exactly one of a token and a session, and the token that goes with it; raises `Refused`."""
+    match token, session:
+        case UnverifiedToken(), None:
+            return await rooms.authenticator.authenticate(token, now), token
+        case None, SessionSecret():
+            return await rooms.sessions.authenticate(session, now)
+        case None, None:
+            raise Refused(Reason.TOKEN_MISSING)
+    raise Refused(Reason.TOKEN_MALFORMED, "the request carries two identities")
 
 
 async def classify(rooms: Rooms, wire: WireRequest) -> Request:
@@ -125,7 +146,7 @@ def judge(rooms: Rooms, decision: Decision, identity: Identity, request: Request
 
 
 async def obtain(
-    rooms: Rooms, decision: Decision, identity: Identity, token: UnverifiedToken, purpose: Purpose
+    rooms: Rooms, decision: Decision, identity: Identity, token: UnverifiedToken | None, purpose: Purpose
 ) -> Credential | Refused:
     """Step e: the credential, or the refusal of the hop that failed, which is recorded as the outcome."""
     try:

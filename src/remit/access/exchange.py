@@ -45,14 +45,16 @@ class Exchange:
         self._rooms = rooms
         self._storage = storage
 
-    async def __call__(self, token: UnverifiedToken, project: str, peer: str) -> Answer:
+    async def __call__(self, token: UnverifiedToken, project: str, peer: str, job: str = "") -> Answer:
         """Decides, records and obtains; never raises, since whatever goes wrong is a refusal with a reason."""
         began = self._rooms.clock()
         draft = Decision(
             id=decision_id(began),
             at=began,
             verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-            circumstances=Circumstances(now=began // 1_000_000, peer=peer),
+            circumstances=Circumstances(
+                now=began // 1_000_000, peer=peer, job=job, epoch=self._rooms.revocations.epoch
+            ),
             wire_method="POST",
             wire_host="",
             wire_path="/v1/token",
@@ -69,7 +71,9 @@ class Exchange:
         try:
             identity = await rooms.authenticator.authenticate(token, draft.circumstances.now)  # a who
             decision = replace(decision, identity=identity)
-            request, mode, names = self._widest(identity, project, draft.circumstances)  # b what
+            rooms.revocations.check(identity, draft.circumstances.job, draft.circumstances.now)
+            decision = replace(decision, circumstances=rooms.observer.observe(identity, draft.circumstances))  # c0
+            request, mode, names = self._widest(identity, project, decision.circumstances)  # b what
             decision, purpose = judge(rooms, replace(decision, request=request), identity, request)  # c may
             if purpose is not None:
                 purpose = _narrowed(purpose, mode, names)

@@ -74,5 +74,5 @@ class Obtainer(Protocol):
     def purpose(self, identity: Identity, request: Request) -> Purpose:
         """The account and scopes that a permitted request runs with; raises `Refused` when none is mapped."""
 
-    async def obtain(self, identity: Identity, token: UnverifiedToken, purpose: Purpose) -> Credential:
-        """A credential with at least five minutes left; raises `HopFailed`."""
+    async def obtain(self, identity: Identity, token: UnverifiedToken | None, purpose: Purpose) -> Credential:
+        """A credential with at least five minutes left; raises `HopFailed`. `token`: the caller's own, if any."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,58 @@ from granian.constants import Interfaces
 from granian.server.embed import Server
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from remit.arbiter.account import Account
 from remit.arbiter.check import PREFIX, Check
+from remit.arbiter.events import Events
 from remit.arbiter.health import Health
 from remit.arbiter.person import Person
+from remit.arbiter.revoke import Revocations
+from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.token import Token
 
-API_PATHS = ("/healthz", "/readyz", "/v1/configuration", "/v1/token", "/v1/identity", "/v1/decision")
+API_PATHS = (
+    "/healthz",
+    "/readyz",
+    "/v1/configuration",
+    "/v1/token",
+    "/v1/identity",
+    "/v1/decision",
+    "/v1/revocations",
+    "/v1/events",
+    "/sign-in",
+    "/sign-out",
+    "/account",
+)
 """What the gateway's door passes on to the arbiter; never the check."""
+
+API_PREFIXES = ("/sign-in/", "/sign-out/", "/.well-known/", "/saml/")
+"""Likewise everything below these."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
+Document = Mapping[str, object] | str
+"""JSON, or XML as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What the application answers with. `configuration` is the document for clients."""
+    """What the application answers with.
+
+    `configuration` is the document for clients; `documents`: what else anybody may read, by path (keys, metadata).
+    """
 
     check: Check
     token: Token
     person: Person
+    revocations: Revocations
+    events: Events
+    sign_in: SignInPages
+    account: Account
+    documents: Mapping[str, Callable[[], Document]]
     health: Health
     configuration: dict[str, Any]
 
@@ -47,11 +79,24 @@ def application(endpoints: Endpoints) -> Starlette:
             Route("/v1/token", endpoints.token.__call__, methods=["POST"]),
             Route("/v1/identity", endpoints.person.identity),
             Route("/v1/decision", endpoints.person.decision),
+            Route("/v1/revocations", endpoints.revocations.__call__, methods=["GET", "POST"]),
+            Route("/v1/events", endpoints.events.__call__, methods=["POST"]),
             Route("/v1/configuration", configuration),
+            *endpoints.sign_in.routes(),
+            *endpoints.account.routes(),
+            *(Route(path, _published(document)) for path, document in endpoints.documents.items()),
             Route("/healthz", endpoints.health.alive),
             Route("/readyz", endpoints.health.ready),
         ]
     )
+
+
+def _published(document: Callable[[], Document]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_request: Request) -> Response:
+        found = await asyncio.to_thread(document)
+        return Response(found, media_type="application/xml") if isinstance(found, str) else JSONResponse(dict(found))
+
+    return answer
 
 
 async def serve(app: Starlette, socket: Path, stop: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ import base64
 import json
 from urllib.parse import quote
 
-from remit.model.decision import Decision
+from remit.model.decision import Decision, Verdict
 from remit.model.outcome import Outcome
 
 _GRPC = {
@@ -46,13 +46,24 @@ def hint(decision: Decision) -> str:
 
 def challenge(decision: Decision) -> str:
     """`www-authenticate` for a client that understands claims challenges (`xms_cc: cp1`), else empty."""
-    identity, context = decision.identity, decision.verdict.challenge
-    if not context or identity is None or _CLAIMS_CAPABILITY not in identity.authentication.capabilities:
+    if decision.circumstances.job:  # the sidecar's token can be renewed so, and the program behind it cannot do it
         return ""
-    claims = json.dumps({"access_token": {"acrs": {"essential": True, "value": context}}}, separators=(",", ":"))
+    identity, wanted = decision.identity, _wanted(decision.verdict)
+    if not wanted or identity is None or _CLAIMS_CAPABILITY not in identity.authentication.capabilities:
+        return ""
+    claims = json.dumps({"access_token": wanted}, separators=(",", ":"))
     encoded = base64.b64encode(claims.encode()).decode()
     authority = f"https://login.microsoftonline.com/{identity.principal.tenant}/oauth2/v2.0/authorize"
     return f'Bearer realm="", authorization_uri="{authority}", error="insufficient_claims", claims="{encoded}"'
+
+
+def _wanted(verdict: Verdict) -> dict[str, object]:
+    """The claims that would flip the refusal: an authentication context, or a token not older than a revocation."""
+    if verdict.challenge:
+        return {"acrs": {"essential": True, "value": verdict.challenge}}
+    if verdict.not_before:
+        return {"nbf": {"essential": True, "value": str(verdict.not_before)}}
+    return {}
 
 
 def headers(decision: Decision) -> dict[str, str]:

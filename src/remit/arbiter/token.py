@@ -1,7 +1,8 @@
 """`/v1/token`: the broker, an RFC 8693 token exchange.
 
 `subject_token` is the caller's token for Remit; `audience` names what the answer is for, here
-`//storage.googleapis.com/projects/PROJECT`, a `direct` Storage token. Errors have RFC 6749's form (section 5.2).
+`//storage.googleapis.com/projects/PROJECT`, a `direct` Storage token; `job` is the run that asks. Errors have RFC
+6749's form (section 5.2).
 """
 
 import re
@@ -20,11 +21,12 @@ _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _AUDIENCE = "//storage.googleapis.com/projects/"
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]{0,62}")  # id or number; an id has 30 characters, a domain before it 32 more
+_JOB = re.compile(r"(j-[0-9a-z]{26})?")
 _MAXIMUM_FORM = 64 << 10  # bytes: a token of the largest size, and a few words
 _PRIVATE = {"cache-control": "no-store"}
 _ERRORS = {400: "invalid_request", 401: "invalid_grant", 403: "access_denied", 503: "temporarily_unavailable"}
 
-Exchange = Callable[[UnverifiedToken, str, str], Awaitable[Answer]]
+Exchange = Callable[[UnverifiedToken, str, str, str], Awaitable[Answer]]
 
 
 class Token:
@@ -49,8 +51,11 @@ class Token:
         project = audience.removeprefix(_AUDIENCE)
         if project == audience or not _PROJECT.fullmatch(project):
             return _error(400, "invalid_target", f"`audience` must be `{_AUDIENCE}PROJECT`")
+        job = form.get("job", "")
+        if not _JOB.fullmatch(job):
+            return _error(400, "invalid_request", "`job` is not the id of a run")
         peer = single(request.headers.items(), "x-remit-peer")
-        return self._answer(await self._exchange(UnverifiedToken(form["subject_token"]), project, peer))
+        return self._answer(await self._exchange(UnverifiedToken(form["subject_token"]), project, peer, job))
 
     def _answer(self, answer: Answer) -> JSONResponse:
         decision, credential = answer.decision, answer.credential

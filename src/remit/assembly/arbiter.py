@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
@@ -12,18 +13,25 @@ from starlette.applications import Starlette
 
 from remit.access.decide import Decide, Rooms
 from remit.access.exchange import Exchange
-from remit.arbiter.application import Endpoints, application, serve
+from remit.access.revoke import Known, Revoke
+from remit.arbiter.account import Account
+from remit.arbiter.application import Document, Endpoints, application, serve
 from remit.arbiter.check import Check
+from remit.arbiter.events import Events
 from remit.arbiter.health import Health, Probe
 from remit.arbiter.person import Person
+from remit.arbiter.revoke import Revocations
+from remit.arbiter.sign_in import SignInPages
+from remit.arbiter.streams import Streams
 from remit.arbiter.token import Token
 from remit.assembly import evidence, rooms
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
+from remit.assembly.identity import Who, who
 from remit.assembly.policies import PolicyWatch
 from remit.audit.lookup import find_decision
 from remit.audit.recorder import LedgerRecorder
 from remit.gateway.admin import Admin
-from remit.identity.keys import ProviderKeys, http_client
+from remit.identity.tokens.keys import http_client
 from remit.model.errors import NotRecorded
 from remit.policy.judge import CedarJudge
 from remit.settings.read import Settings
@@ -37,9 +45,10 @@ class House:
     """Everything that the arbiter is made of, ready to be served."""
 
     app: Starlette
-    keys: ProviderKeys
+    who: Who
     judge: CedarJudge
     watch: AccessLogWatch
+    streams: Streams
     rooms: Rooms
 
 
@@ -48,26 +57,34 @@ async def house(settings: Settings) -> AsyncIterator[House]:
     """Opens the house and closes it again; raises `SettingsInvalid` when it must not open."""
     judge = rooms.judge(settings)
     watch = AccessLogWatch(Admin(settings.gateway.admin_socket))
-    async with contextlib.AsyncExitStack() as open_ones:
-        engine = open_ones.enter_context(evidence.writing(settings))
-        reader = open_ones.enter_context(evidence.reading(settings))
-        keys = ProviderKeys(settings.issuer, await open_ones.enter_async_context(http_client()))
-        obtainer = rooms.obtainer(settings, await open_ones.enter_async_context(rooms.open_hops(settings)))
-        open_ones.push_async_callback(obtainer.close)
-        recorder = open_ones.enter_context(LedgerRecorder(evidence.ledger(settings, engine)))
+    async with contextlib.AsyncExitStack() as opened:
+        writer = opened.enter_context(evidence.writing(settings))
+        reader = opened.enter_context(evidence.reading(settings))
+        client = await opened.enter_async_context(http_client())
+        hops = await opened.enter_async_context(rooms.open_hops(settings))
+        obtainer = rooms.obtainer(settings, hops)
+        opened.push_async_callback(obtainer.close)
+        recorder = opened.enter_context(LedgerRecorder(evidence.ledger(settings, writer)))
+        found = await opened.enter_async_context(who(settings, (reader, writer), recorder, hops, client))
         fitted = Rooms(
-            authenticator=rooms.authenticator(settings, keys),
+            authenticator=found.authenticator,
+            sessions=found.sessions,
+            revocations=found.view,
+            observer=found.network,
             classifier=rooms.classifier(settings),
             judge=judge,
             recorder=GuardedRecorder(recorder, watch),
             obtainer=obtainer,
             clock=rooms.now,
         )
-        health = Health(_probes(keys, watch, recorder))
-        yield House(_application(settings, fitted, health, reader), keys, judge, watch, fitted)
+        health = Health(_probes(found, watch, recorder))
+        published = _documents(hops, found)
+        app = application(_endpoints(settings, fitted, found, reader, health, published))
+        streams = Streams(partial(find_decision, reader), found.view.ended)
+        yield House(app, found, judge, watch, streams, fitted)
 
 
-def _probes(keys: ProviderKeys, watch: AccessLogWatch, recorder: LedgerRecorder) -> dict[str, Probe]:
+def _probes(found: Who, watch: AccessLogWatch, recorder: LedgerRecorder) -> dict[str, Probe]:
     async def ledger() -> str:
         try:
             await asyncio.to_thread(recorder.probe)
@@ -76,32 +93,68 @@ def _probes(keys: ProviderKeys, watch: AccessLogWatch, recorder: LedgerRecorder)
         return ""
 
     async def identities() -> str:
-        return "" if keys.jwks()["keys"] else "the identity provider's keys are not known"
+        return found.keys.trouble
+
+    async def revocations() -> str:
+        return found.view.trouble
 
     async def access_events() -> str:
         return watch.trouble
 
-    return {"ledger": ledger, "identities": identities, "access events": access_events}
+    return {
+        "ledger": ledger,
+        "identities": identities,
+        "revocations": revocations,
+        "access events": access_events,
+    }
 
 
-def _application(settings: Settings, fitted: Rooms, health: Health, reader: Engine) -> Starlette:
-    person = Person(fitted.authenticator.authenticate, lambda name: find_decision(reader, name), rooms.now)
-    return application(
-        Endpoints(
-            check=Check(Decide(fitted)),
-            token=Token(Exchange(fitted, rooms.Buckets(settings.estate)), rooms.now),
-            person=person,
-            health=health,
-            configuration=configuration(settings),
-        )
+def _endpoints(  # noqa: PLR0917 - one for each part of the house
+    settings: Settings,
+    fitted: Rooms,
+    found: Who,
+    reader: Engine,
+    health: Health,
+    published: Mapping[str, Callable[[], Document]],
+) -> Endpoints:
+    origin = settings.identity.sessions.origin
+    known = Known(settings.identity.tenants, evidence.seen(settings, rooms.now))
+    return Endpoints(
+        check=Check(Decide(fitted)),
+        token=Token(Exchange(fitted, rooms.Buckets(settings.estate)), rooms.now),
+        person=Person(
+            fitted.authenticator.authenticate,
+            partial(find_decision, reader),
+            rooms.now,
+            paths=found.directory.shown if found.directory else None,
+            revocations=found.view,
+        ),
+        revocations=Revocations(Revoke(fitted, found.revoker, known)),
+        events=Events(found.events.receive, rooms.now),
+        sign_in=SignInPages(found.sign_in, rooms.now),
+        account=Account(found.sessions, origin, rooms.now),
+        documents=published,
+        health=health,
+        configuration=configuration(settings),
     )
+
+
+def _documents(hops: rooms.Hops, found: Who) -> Mapping[str, Callable[[], Document]]:
+    """What anybody may read: the keys of Remit's own issuer, and what a SAML provider needs to know of us."""
+    documents: dict[str, Callable[[], Document]] = {
+        f"/saml/{name}": saml.metadata_xml for name, saml in found.saml.items()
+    }
+    if hops.own:
+        documents["/.well-known/openid-configuration"] = hops.own.issuer.discovery
+        documents["/.well-known/jwks.json"] = hops.own.issuer.jwks
+    return documents
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What clients are told, at `/v1/configuration`."""
     return {
-        "authority": settings.issuer.authority,
-        "tenant": settings.issuer.tenant,
+        "authority": settings.identity.entra.authority,
+        "tenant": settings.identity.entra.tenant,
         "client": settings.sign_in.client,
         "scope": settings.sign_in.scope,
         "ca_pem": evidence.door(settings).read_text(encoding="utf-8"),
@@ -113,13 +166,16 @@ def configuration(settings: Settings) -> dict[str, Any]:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the arbiter until `stop` is set."""
     async with house(settings) as opened:
-        await opened.keys.refresh()
+        await opened.who.keys.refresh()
         beside = {
-            "keys": opened.keys.keep_fresh(),
+            **opened.who.works(),
             "access log": opened.watch.watch(),
             "policies": PolicyWatch(settings.policy.folder, opened.judge).watch(),
         }
-        async with attended(stop, beside):
+        watched = settings.gateway.streams_socket
+        async with attended(stop, beside), contextlib.AsyncExitStack() as listening:
+            if watched is not None:
+                await listening.enter_async_context(opened.streams.listening(watched))
             await serve(opened.app, settings.gateway.arbiter_socket, stop)
 
 

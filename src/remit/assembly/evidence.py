@@ -2,8 +2,9 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from sqlalchemy import Engine, inspect, select
 
@@ -21,10 +22,24 @@ from remit.audit.spool import Spool
 from remit.audit.store import FolderStore
 from remit.audit.verify import Report, verify
 from remit.gateway.certificates import ensure
+from remit.identity import replay
+from remit.identity.browser import tables as session_tables
+from remit.identity.browser.cipher import make_key_file
+from remit.identity.directory import tables as directory_tables
+from remit.identity.revocation import tables as revocation_tables
 from remit.model.errors import RemitError
 from remit.settings.read import Settings
 from remit.state.database import database_path, open_database, open_database_to_read
 from remit.state.schema import migrate
+
+_SEEN = 30 * 86_400_000_000  # microseconds: for how long a name is remembered
+_TABLES: Mapping[str, ModuleType] = {
+    "audit": tables,
+    "revocations": revocation_tables,
+    "sessions": session_tables,
+    "directory": directory_tables,
+    "replay": replay,
+}
 
 
 @contextlib.contextmanager
@@ -54,7 +69,7 @@ def install(settings: Settings) -> None:
     continue it, and would hide the loss.
     """
     with writing(settings) as engine:
-        migrate(engine, "audit", tables.metadata, tables.STEPS)
+        migrate_all(engine)
         begun = _begun(engine)
     made = not settings.audit.key.exists()
     if made and begun:
@@ -66,7 +81,14 @@ def install(settings: Settings) -> None:
         make_key(settings.audit.key, settings.audit.origin)
     if made or not public_key(settings).exists():
         public_key(settings).write_text(f"{signer(settings).verifier}\n", encoding="utf-8")
+    make_key_file(settings.identity.sessions.key_file)
     door(settings)
+
+
+def migrate_all(engine: Engine) -> None:
+    """Brings every room's tables to the present version; raises `SchemaTooNew`."""
+    for room, module in _TABLES.items():
+        migrate(engine, room, module.metadata, module.STEPS)
 
 
 def door(settings: Settings) -> Path:
@@ -76,7 +98,8 @@ def door(settings: Settings) -> Path:
 
 def begun(settings: Settings) -> bool:
     """Whether there is a ledger with something in it; reads only."""
-    if not database_path(settings.state.url).is_file():
+    file = database_path(settings.state.url)
+    if file is not None and not file.is_file():
         return False
     with reading(settings) as engine:
         return _begun(engine)
@@ -136,3 +159,13 @@ def verified(settings: Settings, vkeys: tuple[str, ...], earlier: str = "") -> R
     reader = SegmentReader(FolderStore(settings.audit.segments), Spool(settings.audit.access_log))
     with reading(settings) as engine:
         return verify(engine, vkeys, {settings.audit.node: reader}, earlier=earlier)
+
+
+def seen(settings: Settings, clock: Callable[[], int]) -> Callable[[str], frozenset[str]]:
+    """Whom a display name stood for in the decisions of the last 30 days, as principals' keys; blocks."""
+
+    def find(name: str) -> frozenset[str]:
+        query = Query(who=name, since=clock() - _SEEN, limit=1_000_000, everything=False)
+        return frozenset(row.principal for row in asked(settings, query) if row.principal)
+
+    return find

@@ -14,10 +14,8 @@ from remit.credentials.entra_obo import EntraOnBehalfOf
 from remit.credentials.google_iam import GoogleIam
 from remit.credentials.google_sts import GoogleSts
 from remit.credentials.hop import cloud_client, metadata_client
-from remit.credentials.obtainer import Obtainer
-from remit.identity.authenticators import Authenticators
-from remit.identity.entra import EntraAuthenticator
-from remit.identity.keys import ProviderKeys
+from remit.credentials.obtainer import Obtainer, OwnWay
+from remit.credentials.own_issuer import OwnIssuer
 from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.operation import Request
@@ -44,11 +42,6 @@ def classifier(settings: Settings) -> Catalogue:
     return Catalogue(settings.estate)
 
 
-def authenticator(settings: Settings, keys: ProviderKeys) -> Authenticators:
-    """The issuers."""
-    return Authenticators((EntraAuthenticator(settings.issuer, keys),))
-
-
 class Hops:
     """The hops to a Google credential; `local` is the client for the metadata server."""
 
@@ -60,6 +53,10 @@ class Hops:
         self.entra = EntraOnBehalfOf(client, found, timeout=timeout)
         self.sts = GoogleSts(client, found.provider, timeout=timeout)
         self.iam = GoogleIam(client, timeout=timeout)
+        self.own: OwnWay | None = None
+        if found.own_issuer:
+            issuer = OwnIssuer(found.own_issuer, settings.own_keys, groups=found.own_groups)
+            self.own = OwnWay(issuer, GoogleSts(client, found.own_provider, timeout=timeout))
 
 
 @contextlib.asynccontextmanager
@@ -77,6 +74,7 @@ def obtainer(settings: Settings, hops: Hops) -> Obtainer:
         entra=hops.entra,
         sts=hops.sts,
         iam=hops.iam,
+        own=hops.own,
         # before the gateway gives up on the arbiter, so that its caller hears which hop is slow
         patience=settings.gateway.check_timeout_ms / 1000 - _MARGIN,
     )

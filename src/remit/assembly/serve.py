@@ -8,7 +8,6 @@ what is left of the old one.
 import asyncio
 import contextlib
 import ctypes
-import json
 import logging
 import signal
 import sys
@@ -19,20 +18,20 @@ from functools import partial
 
 import httpx
 
-from remit.arbiter.application import API_PATHS
+from remit.arbiter.application import API_PATHS, API_PREFIXES
 from remit.assembly import arbiter, evidence, rooms
 from remit.assembly.child import GO, ArbiterProcess
+from remit.assembly.keys import KeyRing
 from remit.audit.recorder import LedgerRecorder
 from remit.catalogue import leasable_fields, leasable_grpc, streaming_grpc
 from remit.gateway.envoy import Envoy
 from remit.gateway.settings import GatewaySettings
-from remit.identity.keys import ProviderKeys, http_client
+from remit.identity.tokens.keys import http_client
 from remit.model.errors import RemitError
 from remit.settings.read import Settings
 
 _log = logging.getLogger(__name__)
 _READY = 60.0  # seconds until everything must answer; it takes about two, on a loaded machine far more
-_REFRESH = 60.0  # seconds between fetches of the issuer's keys
 _PR_SET_PDEATHSIG = 1
 
 
@@ -41,6 +40,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     return replace(
         settings.gateway,
         api_paths=API_PATHS,
+        api_prefixes=API_PREFIXES,
         leasable_grpc=leasable_grpc(),
         leasable_fields=leasable_fields(),
         streaming_grpc=streaming_grpc(),
@@ -63,7 +63,7 @@ class Plane:
         with evidence.writing(settings) as engine:
             ledger = evidence.ledger(settings, engine)
             async with http_client() as client:
-                keys = ProviderKeys(settings.issuer, client)
+                keys = KeyRing(settings.identity, client)
                 with LedgerRecorder(ledger) as recorder, evidence.collector(settings, ledger, recorder, self):
                     try:
                         await self._serve(keys, stop)
@@ -75,22 +75,21 @@ class Plane:
         """Makes Envoy open its access log anew; raises `ProcessLookupError` when there is no Envoy."""
         self._envoy.reopen()
 
-    async def _serve(self, keys: ProviderKeys, stop: asyncio.Event) -> None:
+    async def _serve(self, keys: KeyRing, stop: asyncio.Event) -> None:
         await self._arbiter.start()
-        await keys.refresh()
-        await self._envoy.start(_text(keys))
+        await self._envoy.start(await keys.refresh())
         async with arbiter.attended(stop, {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys)}):
             await self._until_ready()
             _log.warning("remit answers at %s", url(self._settings))
             await stop.wait()
 
-    async def _keep_keys(self, keys: ProviderKeys) -> None:
-        """Gives Envoy what the issuer publishes; keys that could not be fetched grow old there, up to their bound."""
+    async def _keep_keys(self, keys: KeyRing) -> None:
+        """Gives Envoy what the issuers publish; keys that could not be fetched grow old there, up to their bound."""
         while True:
-            await asyncio.sleep(_REFRESH if keys.jwks()["keys"] else 1.0)
-            if await keys.refresh() and (text := _text(keys)) is not None:
+            await keys.pause()
+            for issuer, text in (await keys.refresh()).items():
                 with contextlib.suppress(RemitError):  # the last good set stays, and Envoy's log says why
-                    await self._envoy.update_keys(text)
+                    await self._envoy.update_keys({issuer: text})
 
     async def _until_ready(self) -> None:
         said = "nothing answered"
@@ -105,11 +104,6 @@ class Plane:
                     said = answer.text
                 await asyncio.sleep(0.05)
         raise RemitError(f"remit did not become ready within {_READY:.0f} s: {said}", hint="see what stands above")
-
-
-def _text(keys: ProviderKeys) -> str | None:
-    found = keys.jwks()
-    return json.dumps(found) if found["keys"] else None
 
 
 def url(settings: Settings) -> str:

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from remit.assembly import rooms
 from remit.catalogue import methods
-from remit.identity.keys import http_client
+from remit.identity.tokens.keys import http_client
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate
 from remit.model.identity import Authentication, Identity, Kind, Principal

@@ -2,15 +2,16 @@
 
 Within that transaction, in this order:
   1 the head is read, and must be what this key signed last: a changed or forked tree is never signed on
-  2 the entries become rows and leaves; a segment that is entered already keeps its place
+  2 the entries become rows and leaves, with the change of state that an entry describes; a segment that is entered
+    already keeps its place
   3 the new head is signed, and stored with its checkpoint
 Committed or not at all: a failure of any kind is `NotRecorded`, and the next attempt starts from the disk's truth.
 Leaves out: who waits for whom (`recorder.py`), reading back (`query.py`), checking (`verify.py`).
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,35 @@ from remit.audit import tables
 from remit.audit.canonical import canonical_entry
 from remit.audit.note import Checkpoint, Signer, open_checkpoint
 from remit.audit.tlog import Edge, leaf_hash
-from remit.model.errors import EvidenceBroken, NotRecorded
+from remit.model.errors import EvidenceBroken, NotRecorded, RemitError
 from remit.model.record import Recorded, Value
 
 _HEAD = 1
 
+Also = Callable[[Connection], Mapping[str, Value]]
+"""A change of state that commits with its entry or not at all, and what the entry can say only then (a number).
+
+It runs in the writer's thread, with everybody waiting: statements on its connection, nothing else. A `RemitError` that
+it raises undoes this entry alone and is its caller's answer; any other error fails the commit.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry in its one form, ready to be written. `segment`: node and number, for a segment's manifest."""
+    """An entry in its one form, ready to be written. `segment`: node and number, for a segment's manifest.
+
+    `also` is what has to be done with it, and `values` what its form is made of then.
+    """
 
     data: bytes
     at: int
     type: str
     segment: tuple[str, int] | None = None
+    also: Also | None = None
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, values: Mapping[str, Value]) -> "Entry":
+    def of(cls, values: Mapping[str, Value], also: Also | None = None) -> "Entry":
         """Raises `NotRecorded` for what cannot be recorded faithfully."""
         try:
             data = canonical_entry(values)
@@ -49,17 +62,25 @@ class Entry:
         node, number = values.get("node"), values.get("segment")
         if kind == "segment" and isinstance(node, str) and isinstance(number, int):
             return cls(data, at, kind, (node, number))
-        return cls(data, at, kind)
+        return cls(data, at, kind, also=also, values=values if also else {})
+
+    def done(self, connection: Connection) -> "Entry":
+        """Changes the state, and returns the entry that says so."""
+        if self.also is None:
+            return self
+        with connection.begin_nested():
+            return Entry.of({**self.values, **self.also(connection)})
 
 
 class Ledger:
     """The one writer of the tree in this process; any number of processes may have one.
 
-    `folder`: where free space is looked at; `database`: the file that must stay the one that was opened.
+    `folder`: where free space is looked at; `database`: the file that must stay the one that was opened, `None` when
+    the database is a server's.
     """
 
     def __init__(
-        self, engine: Engine, signer: Signer, *, folder: Path, database: Path, minimum_free_bytes: int = 0
+        self, engine: Engine, signer: Signer, *, folder: Path, database: Path | None, minimum_free_bytes: int = 0
     ) -> None:
         """Raises `EvidenceBroken` when the ledger that is there was signed by another key, or was changed."""
         self._engine = engine
@@ -67,7 +88,7 @@ class Ledger:
         self._folder = folder
         self._database = database
         self._minimum_free_bytes = minimum_free_bytes
-        self._file = _file_id(database)
+        self._file = _file_id(database) if database else None
         self._trusted = ""
         self._select_head = _Prepared(engine, select(tables.head).with_for_update())
         self._insert_entries = _Prepared(engine, insert(tables.entries))
@@ -78,10 +99,11 @@ class Ledger:
                 connection.execute(insert(tables.head).values(id=_HEAD, size=0, edge=b"", checkpoint=""))
             self._read_head(connection)
 
-    def append(self, batch: Sequence[Entry]) -> list[Recorded | EvidenceBroken]:
+    def append(self, batch: Sequence[Entry]) -> list[Recorded | RemitError]:
         """Makes all entries durable and answers for each; raises `NotRecorded` when none is.
 
-        An `EvidenceBroken` among the answers: this segment is in the ledger with another manifest.
+        An error among the answers is that entry's alone: an `EvidenceBroken` for a segment that is in the ledger with
+        another manifest, or what the entry's own change of state raised.
         """
         try:
             self._check_disk()
@@ -143,14 +165,19 @@ class Ledger:
 
     def _write(
         self, connection: Connection, edge: Edge, batch: Sequence[Entry]
-    ) -> tuple[list[Recorded | EvidenceBroken], str]:
+    ) -> tuple[list[Recorded | RemitError], str]:
         """Steps 2 and 3."""
-        answers: list[Recorded | EvidenceBroken] = []
+        answers: list[Recorded | RemitError] = []
         rows: list[tuple[Any, ...]] = []
-        for entry in batch:
-            known = self._known_segment(connection, entry)
+        for asked in batch:
+            known = self._known_segment(connection, asked)
             if known is not None:
                 answers.append(known)
+                continue
+            try:
+                entry = asked.done(connection)
+            except RemitError as error:
+                answers.append(error)
                 continue
             position, leaf = edge.size, leaf_hash(entry.data)
             edge.append(leaf)
@@ -184,9 +211,12 @@ class Ledger:
         return Recorded(found.position)
 
     def _check_disk(self) -> None:
-        if _file_id(self._database) != self._file:
-            raise OSError("the database file is not the one that was opened")
-        for folder in (self._folder, self._database.parent):
+        folders = [self._folder]
+        if self._database is not None:
+            if _file_id(self._database) != self._file:
+                raise OSError("the database file is not the one that was opened")
+            folders.append(self._database.parent)
+        for folder in folders:
             space = os.statvfs(folder)
             free = space.f_bavail * space.f_frsize
             if free < self._minimum_free_bytes:

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Self
 
-from remit.audit.ledger import Entry, Ledger
-from remit.model.errors import EvidenceBroken, NotRecorded
+from remit.audit.ledger import Also, Entry, Ledger
+from remit.model.errors import NotRecorded, RemitError
 from remit.model.record import Recorded, Value
 
 _log = logging.getLogger(__name__)
@@ -59,17 +59,20 @@ class LedgerRecorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def record(self, entry: Mapping[str, Value]) -> Recorded:
-        """Makes the entry durable before it returns; raises `NotRecorded`."""
-        waiter = self._enqueue(entry)
+    async def record(self, entry: Mapping[str, Value], also: Also | None = None) -> Recorded:
+        """Makes the entry durable before it returns, together with the change of state `also`; raises `NotRecorded`.
+
+        Raises what `also` raises, when that is a `RemitError`. Whoever lost patience has to ask what became of it.
+        """
+        waiter = self._enqueue(entry, also)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(waiter.answer), self._patience)
         except TimeoutError:
             raise self._impatient() from None
 
-    def record_now(self, entry: Mapping[str, Value]) -> Recorded:
+    def record_now(self, entry: Mapping[str, Value], also: Also | None = None) -> Recorded:
         """The same for a thread: blocks. Raises `EvidenceBroken` for a segment that has another manifest already."""
-        waiter = self._enqueue(entry)
+        waiter = self._enqueue(entry, also)
         try:
             return waiter.answer.result(self._patience)
         except TimeoutError:
@@ -82,8 +85,8 @@ class LedgerRecorder:
             raise NotRecorded("the ledger's writer is not running")
         self._ledger.probe()
 
-    def _enqueue(self, entry: Mapping[str, Value]) -> _Waiter:
-        waiter = _Waiter(Entry.of(entry))
+    def _enqueue(self, entry: Mapping[str, Value], also: Also | None) -> _Waiter:
+        waiter = _Waiter(Entry.of(entry, also))
         if self._thread is None:
             raise NotRecorded("the ledger's writer is not running")
         try:
@@ -130,7 +133,7 @@ class LedgerRecorder:
             self._refuse(waiters, error)
             return
         for waiter, answer in zip(waiters, answers, strict=True):
-            if isinstance(answer, EvidenceBroken):
+            if isinstance(answer, RemitError):
                 waiter.answer.set_exception(answer)
             else:
                 waiter.answer.set_result(answer)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from remit.catalogue.api import Api, Served, logging_api, projects_api, vertex_api
 from remit.catalogue.descriptors import client_streaming, descriptor
-from remit.catalogue.methods import ACT_AS, LOGGING, PROJECTS, STORAGE, Method, vertex
+from remit.catalogue.methods import LOGGING, NEIGHBOURS, PROJECTS, STORAGE, Method, vertex
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,9 @@ class Row:
 def methods() -> tuple[Row, ...]:
     """Every known method, in the order of ids."""
     grpc = {one.method.action.id: path for api in _apis() for path, forms in api.grpc.items() for one in forms.values()}
-    served = set(grpc) | {method.action.id for method in STORAGE} | {ACT_AS.id}
-    rows = [_row(method, grpc, served) for method in (*vertex(), *LOGGING, *PROJECTS, *STORAGE, Method(ACT_AS, "", ""))]
+    served = set(grpc) | {method.action.id for method in STORAGE} | {action.id for action in NEIGHBOURS}
+    neighbours = (Method(action, "", "") for action in NEIGHBOURS)
+    rows = [_row(method, grpc, served) for method in (*vertex(), *LOGGING, *PROJECTS, *STORAGE, *neighbours)]
     return tuple(sorted(rows, key=lambda row: row.id))
 
 

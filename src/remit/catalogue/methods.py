@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
-from remit.model.operation import Action, Group
+from remit.model.operation import OWN_ACTIONS, Action, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ STORAGE = (
     _neighbour("storage.objects.delete", Group.CHANGE, "storage.objects.delete"),
 )
 ACT_AS = Action("iam.serviceAccounts.actAs", Group.LAUNCH, "iam.serviceAccounts.actAs")
+NEIGHBOURS = (ACT_AS, *OWN_ACTIONS)
+"""Actions without a method of their own on the wire of an API: acting as an account, and what Remit itself is asked."""
 
 
 @cache
@@ -69,7 +71,7 @@ def revision() -> str:
 def actions() -> Mapping[str, Group]:
     """Every action id that a request can hold, with its group: what policy may name."""
     known = {method.action.id: method.action.group for method in (*vertex(), *LOGGING, *PROJECTS, *STORAGE)}
-    return MappingProxyType({**known, ACT_AS.id: ACT_AS.group})
+    return MappingProxyType({**known, **{action.id: action.group for action in NEIGHBOURS}})
 
 
 def _row(row: Mapping[str, object]) -> Method:

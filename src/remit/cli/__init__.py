@@ -23,6 +23,7 @@ _COMMANDS = {
     "whoami": "who remit says you are",
     "run": "a command with ambient, renewing credentials",
     "token": "one short-lived token",
+    "revoke": "the end of what somebody was permitted",
     "trust": "do Entra, Google and the policy agree",
     "audit": "what happened, and is it proved",
     "catalogue": "what remit knows of an API",

@@ -16,6 +16,6 @@ def command(project: str, arguments: tuple[str, ...]) -> None:
     them by themselves and renew what they need. The command's exit code is this command's exit code.
     """
     from remit.sdk.run import run
-    from remit.sdk.sign_in import SignIn
+    from remit.sdk.sign_in import current
 
-    sys.exit(run(arguments, project, SignIn.kept(), os.environ))
+    sys.exit(run(arguments, project, current(), os.environ))

@@ -17,14 +17,14 @@ def command(resource: str, *, as_json: bool) -> None:
     The token is good for fifteen minutes at most and for nothing else; the decision is recorded.
     """
     from remit.sdk.broker import Broker
-    from remit.sdk.sign_in import SignIn
+    from remit.sdk.sign_in import current
 
     project = resource.removeprefix(_SCHEME)
     if project == resource or not project:
         raise RemitError(
             f"`{resource}` is not a resource that a token can be had for", hint="name a project: gs://PROJECT"
         )
-    sign_in = SignIn.kept()
+    sign_in = current()
     exchanged = Broker(sign_in.configuration.url).storage_token(sign_in.token(), project)
     if as_json:
         emit({"access_token": exchanged.token.reveal(), "expires_in": exchanged.expires_in, "token_type": "Bearer"})

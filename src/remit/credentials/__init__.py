@@ -1,8 +1,8 @@
 """With what: the short-lived Google token that a permitted request runs with.
 
 A person's Entra token becomes, on her behalf, one for a second audience (`entra_obo`, Remit's application
-proved by its managed identity, `azure_imds`), that a federated Google token (`google_sts`), that a service
-account's (`google_iam`), narrowed to buckets where that is what it is for (`google_sts`). `obtainer` tells the
-story, `cache` keeps each hop's token for its life, `hop` is one bounded call. Leaves out: workloads' own
-tokens, Azure's Blob and SQL, Remit's own issuer.
+proved by its managed identity, `azure_imds`); for everybody else Remit signs a token itself (`own_issuer`, with the
+keys of `own_keys`). Either becomes a federated Google token (`google_sts`), that a service account's (`google_iam`),
+narrowed to buckets where that is what it is for (`google_sts`). `obtainer` tells the story, `cache` keeps each hop's
+token for its life, `hop` is one bounded call. Leaves out: Azure's Blob and SQL.
 """

@@ -38,13 +38,16 @@ class EntraOnBehalfOf:
         }
         return await self._ask(person_form, assertion)
 
-    async def own(self, assertion: Secret) -> Token:
-        """The application's own token for the second audience (client credentials); raises `HopFailed`."""
-        return await self._ask({"grant_type": "client_credentials"}, assertion)
+    async def own(self, assertion: Secret, scope: str = "") -> Token:
+        """The application's own token (client credentials); raises `HopFailed`.
 
-    async def _ask(self, form: dict[str, str | Secret], assertion: Secret) -> Token:
+        `scope`: of what, `https://graph.microsoft.com/.default`; the second audience when empty.
+        """
+        return await self._ask({"grant_type": "client_credentials"}, assertion, scope)
+
+    async def _ask(self, form: dict[str, str | Secret], assertion: Secret, scope: str = "") -> Token:
         application: dict[str, str | Secret] = {
-            "scope": self._settings.scope,
+            "scope": scope or self._settings.scope,
             "client_id": self._settings.application,
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
             "client_assertion": assertion,

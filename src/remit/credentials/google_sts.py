@@ -31,12 +31,12 @@ class GoogleSts:
     def __init__(self, client: httpx.AsyncClient, provider: str, *, timeout: float, base: str = STS) -> None:
         self._exchange = Hop("google-sts", client, timeout=timeout, words=_words)
         self._downscope = Hop("google-downscope", client, timeout=timeout, words=_words)
-        self._provider = provider
+        self.provider = provider
         self._url = f"{https(base)}/v1/token"
 
     async def exchange(self, subject: Secret) -> Token:
         """A federated token that can impersonate and nothing else; raises `HopFailed`."""
-        form = _form(subject, _JWT) | {"audience": self._provider, "scope": IMPERSONATE}
+        form = _form(subject, _JWT) | {"audience": self.provider, "scope": IMPERSONATE}
         return self._read(self._exchange, await self._exchange.post_form(self._url, form))
 
     async def downscope(self, source: Token, buckets: Sequence[str]) -> Token:

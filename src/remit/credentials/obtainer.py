@@ -1,19 +1,22 @@
 """From a permitted request to the token that it runs with: purpose, then hop by hop, each kept for its life.
 
-Implements `access.ports.Obtainer` (DESIGN section 7). Leaves out: whether anything is permitted, and workloads,
-whose subject token Remit will sign itself.
+Implements `access.ports.Obtainer` (DESIGN section 7). Two ways lead to Google: people of the Entra tenant go by their
+token, on their behalf; workloads, people of other providers, and sessions that hold no token go by Remit's own issuer.
+Leaves out: whether anything is permitted.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from remit.credentials.azure_imds import ManagedIdentity
-from remit.credentials.cache import TokenCache, cache_key
+from remit.credentials.cache import Part, TokenCache, cache_key
 from remit.credentials.entra_obo import EntraOnBehalfOf
 from remit.credentials.google_iam import GoogleIam
 from remit.credentials.google_sts import GoogleSts
 from remit.credentials.hop import HopDenied, Token
+from remit.credentials.own_issuer import HOP, MAX_GROUPS, OwnIssuer
 from remit.credentials.purpose import purpose_of
 from remit.credentials.settings import CredentialSettings
 from remit.model.credential import Credential, Purpose
@@ -25,13 +28,33 @@ from remit.model.secret import UnverifiedToken
 
 FLOOR = 300.0  # seconds; google-auth asks again on every call when a token has fewer than 225 left
 MIDDLE_FLOOR = 60.0  # seconds; enough to finish the hops that follow
+MAX_TOKEN_GROUPS = 200  # Entra leaves the groups out of a token when there are more, and Google asks nobody for them
 DROP_PAUSE = 60.0  # seconds between two assertions that are given up: Azure's metadata server takes few calls a second
+
+_ON_BEHALF, _OWN = "on-behalf", "own"
+
+Who = tuple[Part, ...]
+Fetch = Callable[[], Awaitable[Token]]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWay:
+    """Remit's own issuer, and the exchange at the provider that trusts it."""
+
+    issuer: OwnIssuer
+    sts: GoogleSts
+
+    @property
+    def audience(self) -> str:
+        """Whom its tokens are for: the provider alone."""
+        return f"https:{self.sts.provider}"
 
 
 class Obtainer:
-    """The way from Entra to Google. `clock`: monotonic seconds, `wall`: seconds since the epoch.
+    """The ways to Google. `clock`: monotonic seconds, `wall`: seconds since the epoch.
 
-    `patience`: seconds that a call through the gateway waits for its token, `None` for as long as the hops take.
+    `own`: the way of those whom Entra exchanges nothing for, `None` where nobody of them may come; `patience`: seconds
+    that a call through the gateway waits for its token, `None` for as long as the hops take.
     """
 
     def __init__(
@@ -42,6 +65,7 @@ class Obtainer:
         entra: EntraOnBehalfOf,
         sts: GoogleSts,
         iam: GoogleIam,
+        own: OwnWay | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         patience: float | None = None,
@@ -51,6 +75,7 @@ class Obtainer:
         self._entra = entra
         self._sts = sts
         self._iam = iam
+        self._own = own
         self._clock = clock
         self._wall = wall
         self._dropped_at = -DROP_PAUSE
@@ -64,18 +89,18 @@ class Obtainer:
         """The account and scopes that a permitted request runs with; raises `Refused` when none is mapped."""
         return purpose_of(identity, request, self._settings.mappings, self._settings.lifetime)
 
-    async def obtain(self, identity: Identity, token: UnverifiedToken, purpose: Purpose) -> Credential:
-        """A credential with at least five minutes left; raises `HopFailed`."""
-        if identity.principal.kind is not Kind.PERSON:
-            message = "entra exchanges tokens of people on their behalf, not an application's own"
-            raise HopFailed("entra-obo", Reason.EXCHANGE_REFUSED, message)
-        who = self._who(identity, token)
+    async def obtain(self, identity: Identity, token: UnverifiedToken | None, purpose: Purpose) -> Credential:
+        """A credential with at least five minutes left; raises `HopFailed`.
+
+        `token`: the one that proved the identity, `None` for a session that holds none.
+        """
+        who, federate = self._way(identity, token)
         what = (purpose.account, purpose.scopes, purpose.buckets, str(purpose.lifetime))
         # buckets are asked for at the broker, whose callers wait
         patience = None if purpose.buckets else self._patience
         try:
             async with asyncio.timeout(patience):
-                leaf = await self._leaves.get(cache_key(*who, *what), lambda: self._impersonate(who, token, purpose))
+                leaf = await self._leaves.get(cache_key(*who, *what), lambda: self._impersonate(who, federate, purpose))
         except TimeoutError:
             # the flight goes on, so that whoever tries again soon finds its token
             hop = self._awaited(who)
@@ -88,28 +113,53 @@ class Obtainer:
         for cache in (self._leaves, self._federated, self._on_behalf, self._assertions):
             await cache.close()
 
-    def _awaited(self, who: tuple[str, ...]) -> str:
+    def _awaited(self, who: Who) -> str:
         """The hop that a flight for this caller waits for: the first on the way that is under way."""
         key, own = cache_key(*who), cache_key("assertion")
-        on_the_way = ((self._assertions, own), (self._on_behalf, key), (self._federated, key))
+        first = ((self._assertions, own),) if who[0] == _ON_BEHALF else ()
+        on_the_way = (*first, (self._on_behalf, key), (self._federated, key))
         return next((cache.hop for cache, where in on_the_way if cache.fetching(where)), self._leaves.hop)
 
-    def _who(self, identity: Identity, token: UnverifiedToken) -> tuple[str, ...]:
-        """Everything that tells one caller from another, the very token included."""
-        principal = identity.principal
-        return (principal.issuer, principal.tenant, principal.subject, self._settings.provider, token.digest())
+    def _way(self, identity: Identity, token: UnverifiedToken | None) -> tuple[Who, Fetch]:
+        """Which way somebody goes: everything that tells one caller from another, and how a federated token is had."""
+        own, principal = self._own, identity.principal
+        known = (principal.issuer, principal.tenant, principal.subject)
+        # 1. people of the tenant, on their behalf: the very token is part of who they are
+        if token is not None and self._exchangeable(identity):
+            who: Who = (_ON_BEHALF, *known, self._settings.provider, token.digest())
+            return who, lambda: self._federate(who, token)
+        # 2. everybody else, by Remit's own word, which is never wider than the identity that it was given for
+        if own is None:
+            message = "no own issuer is configured, and entra exchanges tokens of people of its tenant only"
+            raise HopFailed(HOP, Reason.EXCHANGE_REFUSED, message, hint="set `credentials.own_issuer` in remit.yaml")
+        proof = (identity.session, identity.token_id, token.digest() if token else "")
+        may = (principal.kind.value, own.issuer.vouched(identity), tuple(sorted(identity.roles)))
+        return (_OWN, *known, own.sts.provider, *proof, *may), lambda: self._vouch(own, identity)
 
-    async def _impersonate(self, who: tuple[str, ...], token: UnverifiedToken, purpose: Purpose) -> Token:
-        # 1. the person's token for the second audience, 2. Google's token for that person
-        federated = await self._federated.get(cache_key(*who), lambda: self._federate(who, token))
-        # 3. the service account's token
+    def _exchangeable(self, identity: Identity) -> bool:
+        """Whether Entra exchanges this identity's token, and Google then knows the groups."""
+        principal = identity.principal
+        if principal.kind is not Kind.PERSON or principal.tenant != self._settings.tenant:
+            return False
+        own = self._own
+        return own is None or len(identity.groups) <= MAX_TOKEN_GROUPS or len(own.issuer.vouched(identity)) > MAX_GROUPS
+
+    async def _impersonate(self, who: Who, federate: Fetch, purpose: Purpose) -> Token:
+        # 1. Google's token for the caller
+        federated = await self._federated.get(cache_key(*who), federate)
+        # 2. the service account's token
         leaf = await self._iam.impersonate(federated.value, purpose.account, purpose.scopes, purpose.lifetime)
-        # 4. no wider than its purpose
+        # 3. no wider than its purpose
         return await self._sts.downscope(leaf, purpose.buckets) if purpose.buckets else leaf
 
-    async def _federate(self, who: tuple[str, ...], token: UnverifiedToken) -> Token:
+    async def _federate(self, who: Who, token: UnverifiedToken) -> Token:
+        """By the person's token for the second audience."""
         on_behalf = await self._on_behalf.get(cache_key(*who), lambda: self._exchange(token))
         return await self._sts.exchange(on_behalf.value)
+
+    async def _vouch(self, own: OwnWay, identity: Identity) -> Token:
+        """By Remit's own word."""
+        return await own.sts.exchange(own.issuer.sign(identity, own.audience))
 
     async def _exchange(self, token: UnverifiedToken) -> Token:
         assertion = await self._assertion()

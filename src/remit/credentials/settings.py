@@ -21,6 +21,10 @@ class CredentialSettings:
     identity whose tokens the application's federated credential accepts; `provider`: full resource name,
     `//iam.googleapis.com/projects/N/locations/global/workloadIdentityPools/P/providers/X`; `mappings`: the first
     that fits counts; `hop_timeout`: seconds for one call, all of it; `lifetime`: seconds asked for, 600 to 3600.
+
+    For whoever Entra exchanges nothing on behalf of, all empty where nobody of them may come: `own_issuer`: URL of
+    Remit's own issuer (https, no slash at the end); `own_provider`: full resource name of the provider that trusts it,
+    of the same pool; `own_groups`: ids of the groups that Google's IAM bindings name, empty to tell Google all.
     """
 
     tenant: str
@@ -31,3 +35,6 @@ class CredentialSettings:
     mappings: tuple[AccountMapping, ...]
     hop_timeout: float = 5.0
     lifetime: int = 900
+    own_issuer: str = ""
+    own_provider: str = ""
+    own_groups: frozenset[str] = frozenset()

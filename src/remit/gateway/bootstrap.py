@@ -4,9 +4,10 @@
 door's certificate lies) are files that Envoy watches: a rename replaces them. Envoy fetches nothing over the network.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from remit.gateway.clusters import CHECK, arbiter, internal, upstream
+from remit.gateway.clusters import CHECK, arbiter, internal, streams, upstream
 from remit.gateway.listeners import DOOR_SECRET, check, door, outer, watched
 from remit.gateway.plan import plan
 from remit.gateway.settings import GatewaySettings
@@ -36,14 +37,15 @@ def bootstrap(settings: GatewaySettings) -> Json:
                 arbiter(settings.arbiter_socket),
                 internal(CHECK),
                 *(internal(each.listener) for each in doors),
-                *(upstream(target) for each in doors for target in (each.rest, each.grpc)),
+                *(upstream(target) for each in doors for target in each.upstreams),
+                *(streams(socket) for socket in (settings.streams_socket,) if socket),
             ],
         },
     }
 
 
-def discovered_listeners(settings: GatewaySettings, keys: str | None) -> Json:
-    """`listeners.json`: the check, which verifies with `keys` (a JWK set as text), or refuses all without."""
+def discovered_listeners(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
+    """`listeners.json`: the check, which verifies with `keys` (a JWK set as text an issuer), or refuses all."""
     return {"resources": [message("config.listener.v3.Listener", **check(settings, keys))]}
 
 

@@ -10,6 +10,7 @@ from remit.gateway.plan import Upstream
 from remit.gateway.typed import Json, extension, message
 
 ARBITER = "arbiter"
+STREAMS = "streams"
 CHECK = "check"
 
 _CONNECT_TIMEOUT = "5s"
@@ -17,12 +18,15 @@ _HTTP_OPTIONS = "extensions.upstreams.http.v3.HttpProtocolOptions"
 _BREAKERS = {  # Envoy's default of 1,024 refuses a busy gateway; the check is bounded, so that a flood is shed
     "upstream": {"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 16384},
     CHECK: {"max_connections": 1024, "max_pending_requests": 256, "max_requests": 1024},
+    STREAMS: {"max_connections": 64, "max_pending_requests": 1024, "max_requests": 65536},  # its server holds fewer
 }
+_WATCH = {"interval": "1s", "timeout": "2s"}  # a server that hangs has its streams cut within three seconds
 
 
 def upstream(target: Upstream) -> Json:
     """The cluster of one host and protocol: the certificate must hold exactly the host's name."""
     protocol: Json = {"http2_protocol_options": {}} if target.http2 else {"http_protocol_options": {}}
+    once = {"common_http_protocol_options": {"max_requests_per_connection": 1}} if target.once else {}
     return {
         "name": target.name,
         "connect_timeout": _CONNECT_TIMEOUT,
@@ -30,7 +34,7 @@ def upstream(target: Upstream) -> Json:
         "circuit_breakers": {"thresholds": [_BREAKERS["upstream"]]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": message(
-                _HTTP_OPTIONS, explicit_http_config=protocol
+                _HTTP_OPTIONS, explicit_http_config=protocol, **once
             )
         },
         "transport_socket": extension(
@@ -65,6 +69,22 @@ def arbiter(socket: Path) -> Json:
         "connect_timeout": "0.5s",  # a local socket: longer only hides that nobody listens
         "circuit_breakers": {"thresholds": [_BREAKERS[CHECK]]},
         "load_assignment": _load(ARBITER, {"pipe": {"path": str(socket)}}),
+    }
+
+
+def streams(socket: Path) -> Json:
+    """The arbiter's watch over open streams, gRPC behind a Unix socket."""
+    protocol = {"http2_protocol_options": {"connection_keepalive": _WATCH}}
+    return {
+        "name": STREAMS,
+        "connect_timeout": "0.5s",
+        "circuit_breakers": {"thresholds": [_BREAKERS[STREAMS]]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": message(
+                _HTTP_OPTIONS, explicit_http_config=protocol
+            )
+        },
+        "load_assignment": _load(STREAMS, {"pipe": {"path": str(socket)}}),
     }
 
 

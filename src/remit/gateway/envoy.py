@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -24,9 +25,12 @@ from remit.gateway.admin import Admin
 from remit.gateway.binary import envoy_binary, system_roots
 from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
 from remit.gateway.certificates import DoorFiles, ensure
+from remit.gateway.keys import public_keys
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json
 from remit.model.errors import RemitError
+
+NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 _READY_WITHIN = 15.0  # seconds: it takes under one, on a loaded machine a few
 _TAKEN_WITHIN = 5.0  # seconds for a new file to be read by a running Envoy
@@ -57,7 +61,7 @@ class Envoy:
         self._today = today
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._keys_at: float | None = None
+        self._keys: Mapping[str, tuple[str, float]] = {}
         self._failures = 0
         self._failed_at = float("-inf")
         self._restarts = 0
@@ -82,7 +86,7 @@ class Envoy:
         """The certificate that clients of the door must trust, PEM."""
         return self._door_files().authority
 
-    async def start(self, keys: str | None = None) -> None:
+    async def start(self, keys: Mapping[str, str] = NO_KEYS) -> None:
         """Writes the configuration, starts Envoy and waits until it serves; `keys` as for `update_keys`.
 
         Raises `RemitError` when Envoy refuses the configuration or does not come up.
@@ -93,7 +97,8 @@ class Envoy:
         self._end_leftover()
         self._write("bootstrap.json", bootstrap(self._settings))
         self._write_secrets()
-        self._write_keys(keys)
+        self._keys = self._given(keys)
+        self._write_keys()
         await self._spawn()
         await self._until_ready()
         self._tasks = [asyncio.create_task(self._restart_when_dead()), asyncio.create_task(self._keep_fresh())]
@@ -112,16 +117,20 @@ class Envoy:
                 self._process.kill()
                 await self._process.wait()
 
-    async def update_keys(self, keys: str) -> None:
-        """Gives Envoy another JWK set (RFC 7517, as text), and returns when it verifies with it and nothing else.
+    async def update_keys(self, keys: Mapping[str, str]) -> None:
+        """Gives Envoy the JWK sets (RFC 7517, as text) of some issuers; the others keep theirs, which grow older.
 
-        Connections to the old check are drained for a second; what is under way on them meanwhile goes by the old keys.
-        Raises `RemitError` when Envoy refuses the set; the last good one then stays.
+        Returns when Envoy verifies with them and nothing else. Connections to the old check are drained for a second;
+        what is under way on them meanwhile goes by the old keys. Raises `RemitError` when a set holds no good key or
+        Envoy refuses it; the last good ones then stay. So that one issuer's bad set holds up no other's keys, give each
+        issuer's by itself. Sets of issuers that are not configured count for nothing.
         """
+        fresh = self._given(keys)
         before = await self.stats(_UPDATES)
         previous = self._settings.runtime / "listeners.json"
-        kept, kept_at = previous.read_bytes(), self._keys_at
-        if kept == self._write_keys(keys):
+        kept, kept_keys = previous.read_bytes(), self._keys
+        self._keys = {**kept_keys, **fresh}
+        if kept == self._write_keys():
             return
         deadline = self._clock() + _TAKEN_WITHIN
         while self._clock() < deadline:
@@ -131,7 +140,7 @@ class Envoy:
             if _moved(before, now, "success") and not any(now.get(gauge) for gauge in _DRAINING):
                 return
             await asyncio.sleep(0.02)
-        self._keys_at = kept_at
+        self._keys = kept_keys
         _replace(previous, kept)
         raise RemitError("Envoy did not take the new keys", hint=f"see `{self._settings.runtime / 'envoy.log'}`")
 
@@ -155,8 +164,8 @@ class Envoy:
             return {}
 
     async def healthy(self) -> bool:
-        """Whether requests are served, with keys young enough, and their access events kept."""
-        if self.pid is None or not self._keys_are_young():
+        """Whether requests are served, with keys of some issuer young enough, and their access events kept."""
+        if self.pid is None or not self._young():
             return False
         counters = await self.stats(_FAILURES)
         if not counters:
@@ -167,8 +176,14 @@ class Envoy:
         self._failures = failures
         return self._clock() - self._failed_at >= _WRITE_ALARM and await self._admin.ready()
 
-    def _keys_are_young(self) -> bool:
-        return self._keys_at is not None and self._clock() - self._keys_at < self._settings.keys_seconds
+    def _given(self, keys: Mapping[str, str]) -> Mapping[str, tuple[str, float]]:
+        now, configured = self._clock(), dict(self._settings.issuers)
+        return {issuer: (public_keys(issuer, text), now) for issuer, text in keys.items() if issuer in configured}
+
+    def _young(self) -> Mapping[str, str]:
+        """The sets that still count."""
+        least = self._clock() - self._settings.keys_seconds
+        return {issuer: text for issuer, (text, at) in self._keys.items() if at > least}
 
     def _door_files(self) -> DoorFiles:
         return ensure(self._settings.authority, self._settings.hosts, self._today())
@@ -178,9 +193,8 @@ class Envoy:
         _replace(self._settings.runtime / name, data)
         return data
 
-    def _write_keys(self, keys: str | None) -> bytes:
-        self._keys_at = None if keys is None else self._clock()
-        return self._write("listeners.json", discovered_listeners(self._settings, keys))
+    def _write_keys(self) -> bytes:
+        return self._write("listeners.json", discovered_listeners(self._settings, self._young()))
 
     def _write_secrets(self) -> None:
         files = self._door_files()
@@ -255,8 +269,9 @@ class Envoy:
         looked = self._clock()
         while True:
             await asyncio.sleep(min(_RENEWAL, self._settings.keys_seconds / 10))
-            if self._keys_at is not None and not self._keys_are_young():
-                self._write_keys(None)
+            if len(young := self._young()) < len(self._keys):
+                self._keys = {issuer: self._keys[issuer] for issuer in young}
+                self._write_keys()
             if self._clock() - looked >= _RENEWAL:
                 looked = self._clock()
                 self._write_secrets()

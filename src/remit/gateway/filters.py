@@ -1,12 +1,12 @@
 """The HTTP filters, spelled for Envoy 1.40: the gate, the demand for its proof, the native signature check.
 
-Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, header_mutation, router), v3.
+Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, header_mutation, buffer, router), v3.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from remit.gateway.headers import PASSED, anything_but
+from remit.gateway.headers import PASSED, WEBSOCKET, anything_but
 from remit.gateway.plan import Gate
 from remit.gateway.program import context, source
 from remit.gateway.settings import GatewaySettings
@@ -17,6 +17,9 @@ RBAC = "envoy.filters.http.rbac"
 NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
 TUNNEL = "remit.tunnel"
 PEER = "remit.peer"
+JOB = "remit.job"
+CALLER = "x-remit-caller"  # inside a door: the peer, a space, the job or `-`; one header, since the gate reads each
+FORM = "form"
 PEER_FORMAT = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
 _CLOCK_SKEW = 60  # seconds between the provider's clock and ours; identity's own rules are as strict or stricter
@@ -50,20 +53,28 @@ def proof() -> Json:
     return extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", fields)
 
 
-def signatures(settings: GatewaySettings, keys: str) -> Json:
-    """The native check of the token's signature, issuer, audience and times. `keys`: a JWK set (RFC 7517)."""
-    names = [f"issuer-{number}" for number, _ in enumerate(settings.issuers)]
-    providers = {name: _provider(*pair, keys) for name, pair in zip(names, settings.issuers, strict=True)}
-    required = [{"provider_name": name} for name in names]
+def signatures(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
+    """The native check of the token's signature, issuer, audience and times. `keys`: a JWK set (RFC 7517) an issuer.
+
+    A token is held against the provider that has its `iss`, with that one's keys and audiences. An issuer without keys
+    has no provider: its tokens are refused as an unknown issuer's. The keys choose the algorithms, of which Envoy knows
+    RS, PS, ES and EdDSA (measured); which of them an issuer may use, identity's own rules say.
+    """
+    known = [issuer for issuer in dict(settings.issuers) if issuer in keys]
+    providers = {
+        f"issuer-{number}": _provider(issuer, [to for by, to in settings.issuers if by == issuer], keys[issuer])
+        for number, issuer in enumerate(known)
+    }
+    required = [{"provider_name": name} for name in providers]
     demand = required[0] if len(required) == 1 else {"requires_any": {"requirements": required}}
     fields = {"providers": providers, "rules": [{"match": {"prefix": "/"}, "requires": demand}]}
     return extension("filters.http.jwt_authn", "extensions.filters.http.jwt_authn.v3.JwtAuthentication", fields)
 
 
-def _provider(issuer: str, audience: str, keys: str) -> Json:
+def _provider(issuer: str, audiences: list[str], keys: str) -> Json:
     return {
         "issuer": issuer,
-        "audiences": [audience],
+        "audiences": audiences,
         "local_jwks": {"inline_string": keys},
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "forward": True,  # the arbiter reads the token by its own, stricter rules
@@ -73,8 +84,12 @@ def _provider(issuer: str, audience: str, keys: str) -> Json:
 
 
 def carried() -> Json:
-    """What a tunnel hands to its door: the caller's identity, when it has one, and the caller's address."""
-    values = [_shared(TUNNEL, "%REQ(PROXY-AUTHORIZATION)%"), _shared(PEER, PEER_FORMAT)]
+    """What a tunnel hands to its door: the caller's identity and job, when it has them, and the caller's address."""
+    values = [
+        _shared(TUNNEL, "%REQ(PROXY-AUTHORIZATION)%"),
+        _shared(JOB, "%REQ(X-REMIT-JOB)%"),
+        _shared(PEER, PEER_FORMAT),
+    ]
     return extension(
         "filters.http.set_filter_state",
         "extensions.filters.http.set_filter_state.v3.Config",
@@ -83,28 +98,30 @@ def carried() -> Json:
 
 
 def unrepeated() -> Json:
-    """Refuses a tunnel with two identities: only this kind of matcher sees repeated headers joined by commas."""
-    header = {
-        "name": "proxy-authorization",
-        "typed_config": message("type.matcher.v3.HttpRequestHeaderMatchInput", header_name="proxy-authorization"),
-    }
-    repeated = {"single_predicate": {"input": header, "value_match": {"contains": ","}}}
-    tree = {
-        "matcher_list": {"matchers": [{"predicate": repeated, "on_match": _act("DENY")}]},
-        "on_no_match": _act("ALLOW"),
-    }
+    """Refuses a tunnel with two identities or two jobs: only this kind of matcher sees repeated headers, by a comma."""
+    rules = [
+        {"predicate": _holds_comma(name), "on_match": _act("DENY")} for name in ("proxy-authorization", "x-remit-job")
+    ]
+    tree = {"matcher_list": {"matchers": rules}, "on_no_match": _act("ALLOW")}
     return extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", {"matcher": tree})
 
 
-def cleaned() -> Json:
-    """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller's address is added.
+def _holds_comma(name: str) -> Json:
+    given = message("type.matcher.v3.HttpRequestHeaderMatchInput", header_name=name)
+    return {"single_predicate": {"input": {"name": name, "typed_config": given}, "value_match": {"contains": ","}}}
 
-    On a tunnel that carries an identity the inner `Authorization` is overwritten unread. No request trailer goes on.
+
+def cleaned(*, websocket: bool = False) -> Json:
+    """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller is named.
+
+    On a tunnel that carries an identity the inner `Authorization` is overwritten unread. The job is the tunnel's alone:
+    whoever speaks without one, speaks for none. No request trailer goes on.
     """
+    passed = WEBSOCKET if websocket else PASSED
     mutations = [
-        {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": anything_but(PASSED)}}}},
+        {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": anything_but(passed)}}}},
         _overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%"),
-        _overwrite("x-remit-peer", f"%FILTER_STATE({PEER}:PLAIN)%"),
+        _overwrite(CALLER, f"%FILTER_STATE({PEER}:PLAIN)% %FILTER_STATE({JOB}:PLAIN)%"),
     ]
     trailers = [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}]
     return extension(
@@ -122,6 +139,18 @@ def stripped(prefixes: tuple[str, ...]) -> Json:
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
         {"mutations": {"request_mutations": mutations}},
     )
+
+
+def form_bound(most: int) -> Json:
+    """Holds a request to a page or to the API until it is whole, and refuses a larger one; off unless `formed`."""
+    fields = {"max_request_bytes": most}
+    return {"disabled": True, **extension(FORM, "extensions.filters.http.buffer.v3.Buffer", fields)}
+
+
+def formed(most: int) -> Json:
+    """Switches `form_bound` on for a route."""
+    bound = message("extensions.filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most})
+    return {FORM: message("config.route.v3.FilterConfig", config=bound)}
 
 
 def router() -> Json:

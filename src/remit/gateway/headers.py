@@ -28,6 +28,16 @@ PASSED = (
     "x-goog-request-params",  # the gate removes it unless the message says the same
 )
 
+WEBSOCKET = (  # of a GET that becomes a WebSocket (RFC 6455 section 4.1): it has no body, so it may name none
+    *(name for name in PASSED if not name.startswith(("content-", "grpc-", "te", "transfer-"))),
+    "connection",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "upgrade",
+)
+
 Trie = dict[str, "Trie"]
 _END = ""
 

@@ -1,18 +1,19 @@
 """The three kinds of listener: the outer one, a door for each terminated host, and the check.
 
-The outer listener opens tunnels to the listed hosts and passes a few plain paths to the arbiter. A door ends TLS
-inside the tunnel and holds the gate. The check verifies a token's signature before the arbiter is asked; it is the
-one part that changes at run time (`discovery.py`). Bounds are of one connection or request; each says why.
+The outer listener opens tunnels to the listed hosts and passes a few plain paths to the arbiter, the only place where
+a cookie goes. A door ends TLS inside the tunnel and holds the gate. The check verifies a token's signature before the
+arbiter is asked; it is the one part that changes at run time. Bounds are of one connection or request; each says why.
 Source: envoy.extensions.filters.network.http_connection_manager.v3 (Envoy 1.40 API reference).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from remit.gateway import filters
+from remit.gateway import filters, streams
 from remit.gateway.accesslog import access_log
 from remit.gateway.clusters import ARBITER, CHECK
-from remit.gateway.plan import BODY_LIMIT, HTTPS, Door, Gate, Plan
+from remit.gateway.plan import BODY_LIMIT, HTTPS, Door, Plan, Upstream
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension
 
@@ -22,12 +23,21 @@ OUTER = "outer"
 _HEADERS_KIB = 60  # an Entra token with 200 groups has about 16 KiB, and a tunnel may hold one beside cookies
 _HEADERS = 64  # stock clients send fewer than 20
 _STREAMS = 100  # of one HTTP/2 connection (RFC 9113 section 6.5.2 asks for at least 100)
-_API_BODY = 1024 * 1024  # bytes: a token request has a few KiB
+_API_BODY = 1024 * 1024  # bytes: a token request has a few KiB, a SAML response in a form a few hundred
 _WINDOW = BODY_LIMIT + 65_536  # a whole body must fit, since the gate reads it before any goes upstream
 _BEARER = "Bearer [A-Za-z0-9._~+/=-]+"
+_JOB = "j-[0-9a-z]{26}"
+_BELOW = "(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*[A-Za-z0-9_~-][A-Za-z0-9._~-]*"  # no `..`, nothing empty or escaped
 _TLS_VERSION = {"tls_minimum_protocol_version": "TLSv1_2"}
 _ADDED = ["x-forwarded-for", "x-forwarded-proto"]  # by Envoy or the caller: nobody behind us may believe them
 _OURS = ("x-remit-", "x-envoy-")
+_WEBSOCKET = {
+    "prefix": "/",
+    "headers": [
+        {"name": ":method", "string_match": {"exact": "GET"}},
+        {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}},
+    ],
+}
 
 
 def outer(plan: Plan) -> Json:
@@ -36,7 +46,13 @@ def outer(plan: Plan) -> Json:
     routes = [*(_tunnel(door) for door in plan.doors), _api(settings)]
     manager = _manager(
         OUTER,
-        [filters.unrepeated(), filters.carried(), filters.stripped(_OURS), filters.router()],
+        [
+            filters.unrepeated(),
+            filters.carried(),
+            filters.stripped(_OURS),
+            filters.form_bound(_API_BODY),
+            filters.router(),
+        ],
         routes,
         access_log=access_log(settings.access_log, OUTER, decided=False),
         codec_type="HTTP1",
@@ -58,10 +74,12 @@ def outer(plan: Plan) -> Json:
 def door(plan: Plan, door: Door) -> Json:
     """The inside of a tunnel to one host: another SNI finds no filter chain, another `Host` a refusal."""
     settings = plan.settings
+    watch = [streams.watch(disabled=True)] if settings.streams or door.socket else []
     manager = _manager(
         "door",
-        [filters.cleaned(), filters.gate(), filters.proof(), filters.router()],
-        [_served(plan.gate, door), _misdirected()],
+        [filters.cleaned(), filters.gate(), filters.proof(), *watch, filters.router()],
+        [_served(plan, door), _misdirected()],
+        **_upgrades(door),
         access_log=access_log(settings.access_log, "door", decided=True),
         codec_type="AUTO",
         http2_protocol_options={
@@ -90,14 +108,28 @@ def door(plan: Plan, door: Door) -> Json:
     }
 
 
-def check(settings: GatewaySettings, keys: str | None) -> Json:
+def _upgrades(door: Door) -> Json:
+    """WebSockets have filters of their own: no lease table, their own headers, and always the watch."""
+    if door.socket is None:
+        return {}
+    chain = [
+        filters.cleaned(websocket=True),
+        filters.gate(),
+        filters.proof(),
+        streams.watch(disabled=False),
+        filters.router(),
+    ]
+    return {"upgrade_configs": [{"upgrade_type": "websocket", "enabled": False, "filters": chain}]}
+
+
+def check(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
     """The native check in front of the arbiter. Without keys nobody can be known, and every check is answered 503."""
-    if keys is None:
-        checks: list[Json] = [filters.router()]
-        route: Json = {"match": {"prefix": "/"}, "direct_response": {"status": 503}}
-    else:
+    if any(issuer in keys for issuer, _ in settings.issuers):
         checks = [filters.signatures(settings, keys), filters.router()]
-        route = {"match": {"prefix": "/check/"}, "route": {"cluster": ARBITER, "timeout": "0s"}}
+        route: Json = {"match": {"prefix": "/check/"}, "route": {"cluster": ARBITER, "timeout": "0s"}}
+    else:
+        checks = [filters.router()]
+        route = {"match": {"prefix": "/"}, "direct_response": {"status": 503}}
     manager = _manager("check", checks, [_virtual_host("check", ["*"], [route], request_headers_to_remove=_ADDED)])
     return {
         "name": CHECK,
@@ -141,17 +173,27 @@ def _virtual_host(name: str, domains: list[str], routes: list[Json], **fields: A
 
 
 def _tunnel(door: Door) -> Json:
-    """CONNECT to one host: with no identity, or with exactly one bearer token.
+    """CONNECT to one host: with no identity, or with exactly one bearer token; with no job, or with one job's id.
 
     The authority is `host:443` in any case of letters. Of anything else Envoy's codec lets one form pass, an empty user
     (`@host:443`), and drops it before a filter, a route or the log could see it (measured): the same tunnel opens.
     """
-    repeated = {"name": "proxy-authorization", "string_match": {"safe_regex": {"regex": _BEARER}}, "invert_match": True}
-    odd = {"match": {"connect_matcher": {}, "headers": [repeated]}, "direct_response": {"status": 407}}
+    refused = [
+        {
+            "match": {"connect_matcher": {}, "headers": [_anything_but(name, form)]},
+            "direct_response": {"status": status},
+        }
+        for name, form, status in (("proxy-authorization", _BEARER, 407), ("x-remit-job", _JOB, 400))
+    ]
     upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
     opened = {"cluster": door.listener, "timeout": "0s", "idle_timeout": "0s", "upgrade_configs": [upgrade]}
     through = {"match": {"connect_matcher": {}}, "route": opened}
-    return _virtual_host(door.listener, [f"{door.host}:{HTTPS}"], [odd, through])
+    return _virtual_host(door.listener, [f"{door.host}:{HTTPS}"], [*refused, through])
+
+
+def _anything_but(name: str, form: str) -> Json:
+    """A header that is there, and is not of this form."""
+    return {"name": name, "string_match": {"safe_regex": {"regex": form}}, "invert_match": True}
 
 
 def _api(settings: GatewaySettings) -> Json:
@@ -159,8 +201,14 @@ def _api(settings: GatewaySettings) -> Json:
         "header": {"key": "x-remit-peer", "value": filters.PEER_FORMAT},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     }
+    below = [{"safe_regex": {"regex": re.escape(prefix) + _BELOW}} for prefix in settings.api_prefixes]
     routes: list[Json] = [
-        {"match": {"path": path}, "route": {"cluster": ARBITER, "timeout": "15s"}} for path in settings.api_paths
+        {
+            "match": match,
+            "route": {"cluster": ARBITER, "timeout": "15s"},
+            "typed_per_filter_config": filters.formed(_API_BODY),
+        }
+        for match in (*({"path": path} for path in settings.api_paths), *below)
     ]
     refused = [
         {"match": {"connect_matcher": {}}, "direct_response": {"status": 403}},
@@ -175,12 +223,17 @@ def _api(settings: GatewaySettings) -> Json:
     )
 
 
-def _served(gate: Gate, door: Door) -> Json:
+def _served(plan: Plan, door: Door) -> Json:
     """Calls to the host itself: gRPC over HTTP/2, the rest over HTTP/1.1, each under the host's plain name."""
 
-    def to(cluster: str) -> Json:
-        return {"cluster": cluster, "timeout": "0s", "host_rewrite_literal": door.host}
+    def to(match: Json, upstream: Upstream, *, watched: bool = False, **action: Any) -> Json:
+        route = {"cluster": upstream.name, "timeout": "0s", "host_rewrite_literal": door.host, **action}
+        more = {"typed_per_filter_config": streams.watched()} if watched else {}
+        return {"match": match, "route": route, **more}
 
+    upgrade = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
+    sockets = [to(_WEBSOCKET, door.socket, watched=True, **upgrade)] if door.socket else []
+    calls, paths = streams.matches(plan.settings)
     return _virtual_host(
         door.host,
         [door.host, f"{door.host}:{HTTPS}"],
@@ -190,11 +243,14 @@ def _served(gate: Gate, door: Door) -> Json:
                 "direct_response": {"status": 403},
                 "typed_per_filter_config": filters.ungated(),
             },
-            {"match": {"prefix": "/", "grpc": {}}, "route": to(door.grpc.name)},
-            {"match": {"prefix": "/"}, "route": to(door.rest.name)},
+            *sockets,
+            *(to(match, door.grpc, watched=True) for match in calls),
+            to({"prefix": "/", "grpc": {}}, door.grpc),
+            *(to(match, door.rest, watched=True) for match in paths),
+            to({"prefix": "/"}, door.rest),
         ],
-        typed_per_filter_config=filters.gate_context(gate, door.host),
-        request_headers_to_remove=[*_ADDED, "x-remit-peer"],
+        typed_per_filter_config=filters.gate_context(plan.gate, door.host),
+        request_headers_to_remove=[*_ADDED, filters.CALLER],
         response_headers_to_remove=["set-cookie", "alt-svc"],  # a session, or a way around the door
     )
 

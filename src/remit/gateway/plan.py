@@ -7,7 +7,7 @@ call over HTTP/2, each with ALPN to match: a body that only calls itself somethi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remit.gateway.settings import GatewaySettings
@@ -21,7 +21,11 @@ SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")  # Debian's and Alpine
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where a host's calls go. `name`: the cluster's; `host`: SNI and the name that its certificate must hold."""
+    """Where a host's calls go.
+
+    `name`: the cluster's; `host`: SNI and the name that its certificate must hold; `once`: a connection serves one
+    request only.
+    """
 
     name: str
     host: str
@@ -29,23 +33,35 @@ class Upstream:
     port: int
     http2: bool
     roots: Path
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One terminated host. `listener`: the name of its internal listener, and of the cluster that leads there."""
+    """One terminated host.
+
+    `listener`: the name of its internal listener, and of the cluster that leads there; `socket`: where a WebSocket
+    goes, on connections that no other call ever uses, `None` where none is served.
+    """
 
     host: str
     listener: str
     rest: Upstream
     grpc: Upstream
+    socket: Upstream | None
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All of them."""
+        return (self.rest, self.grpc, *filter(None, (self.socket,)))
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What the Lua filter is told, as data: nothing is ever written into its source.
 
-    `leasable`: by gRPC path, the field numbers of a lease's key; `known`: those that a leased message may hold.
+    `leasable`: by gRPC path, the field numbers of a lease's key; `known`: those that a leased message may hold;
+    `websockets`: the hosts that serve any.
     """
 
     leases: bool
@@ -57,6 +73,7 @@ class Gate:
     leasable: Mapping[str, tuple[int, ...]]
     known: Mapping[str, tuple[int, ...]]
     streaming: tuple[str, ...]
+    websockets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +100,19 @@ def plan(settings: GatewaySettings) -> Plan:
             leasable=settings.leasable_grpc,
             known={**settings.leasable_grpc, **settings.leasable_fields},
             streaming=settings.streaming_grpc,
+            websockets=settings.websockets,
         ),
     )
 
 
 def _door(settings: GatewaySettings, host: str) -> Door:
+    socket = replace(_upstream(settings, host, f"socket:{host}", http2=False), once=True)
     return Door(
         host=host,
         listener=f"door:{host}",
         rest=_upstream(settings, host, f"rest:{host}", http2=False),
         grpc=_upstream(settings, host, f"grpc:{host}", http2=True),
+        socket=socket if host in settings.websockets else None,
     )
 
 

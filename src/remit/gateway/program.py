@@ -33,4 +33,5 @@ def context(gate: Gate, host: str) -> Json:
             for path, numbers in sorted(gate.leasable.items())
         },
         "streaming": sorted(gate.streaming),
+        "websockets": host in gate.websockets,
     }

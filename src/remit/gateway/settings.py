@@ -15,7 +15,9 @@ from remit.model.errors import Problem, SettingsInvalid
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\Z")
 _UPSTREAM = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}\Z")
 _API_PATH = re.compile(r"/[A-Za-z0-9_./-]*\Z")
+_API_PREFIX = re.compile(r"/([A-Za-z0-9_.-]*[A-Za-z0-9_-]/)+\Z")
 _GRPC_PATH = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+\Z")
+_REST_SUFFIX = re.compile(r":[A-Za-z0-9]+\Z")
 _PORT_LIMIT = 65_535
 _SOCKET_PATH_LIMIT = 107  # bytes in `sun_path`, less the final zero (unix(7))
 _FIELD_LIMIT = 536_870_911  # the largest protobuf field number (protobuf.dev, Assigning Field Numbers)
@@ -30,13 +32,15 @@ class GatewaySettings:
     """Everything about the gateway that an operator or another room decides.
 
     `hosts`: the terminated hosts, exact lower-case names, port 443 implied;
-    `issuers`: `(issuer, audience)` pairs whose tokens the native check lets through to the arbiter;
+    `issuers`: `(issuer, audience)` pairs whose tokens the native check lets through to the arbiter; an issuer may stand
+    in several, and each issuer's tokens are held against its own keys and audiences only;
     `arbiter_socket`, `admin_socket`: Unix sockets; `runtime`: a folder of Envoy's own, emptied by nobody else;
     `authority`: the folder of the door's certificate authority (`certificates.py`);
     `upstream_address`: `host:port` of one endpoint that answers for every host (a Private Service Connect endpoint),
     empty to reach each host by DNS; `upstream_ca`: PEM roots for upstreams, `None` for the system's;
     `tls_certificate`, `tls_key`: PEM files of the outer listener, needed off loopback;
-    `api_paths`: exact paths of the outer listener that go to the arbiter, never `/check`;
+    `api_paths`: exact paths of the outer listener that go to the arbiter, with cookies both ways, never `/check`;
+    `api_prefixes`: likewise what stands below these folders (`/saml/`), in plain segments of letters, digits, `.-_~`;
     `leases`: whether a permit may be repeated without asking; `lease_max_entries`: per host and worker;
     `check_timeout_ms`: how long one check may take, 1 to 999;
     `leasable_grpc`: full gRPC paths (`/package.Service/Method`) whose permits may be repeated, with the top-level
@@ -44,7 +48,11 @@ class GatewaySettings:
     `leasable_fields`: for such a path every top-level field number of its message; one with another field is never
     answered by a lease, and a path that is not listed has the fields of its key only;
     `streaming_grpc`: full gRPC paths on which the client streams: refused, since only one message can be decided on;
-    `keys_seconds`: the age at which keys that nobody renewed count for nothing, and every check is refused;
+    `streams`: methods whose answers stay open, ends of REST paths (`:streamGenerateContent`) and full gRPC paths: each
+    open one is reported to `streams_socket`, and ends when that says so or goes away; without one none may be listed;
+    `websockets`: those of the hosts on which a GET may become a WebSocket, reported likewise;
+    `streams_socket`: the Unix socket of `remit.arbiter.streams`;
+    `keys_seconds`: the age at which an issuer's keys that nobody renewed count for nothing;
     `connection_seconds`: the longest life of a tunnel; `stream_seconds`: of one request with its answer.
     """
 
@@ -62,6 +70,7 @@ class GatewaySettings:
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     api_paths: tuple[str, ...] = ("/healthz", "/readyz", "/v1/token")
+    api_prefixes: tuple[str, ...] = ()
     concurrency: int = 1
     leases: bool = True
     lease_max_entries: int = 10_000
@@ -69,6 +78,9 @@ class GatewaySettings:
     leasable_grpc: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)
     leasable_fields: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)
     streaming_grpc: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    websockets: tuple[str, ...] = ()
+    streams_socket: Path | None = None
     keys_seconds: int = 86_400
     connection_seconds: int = 600
     stream_seconds: int = 900
@@ -85,6 +97,7 @@ def _problems(settings: GatewaySettings) -> Iterator[str]:
     yield from _paths(settings)
     yield from _bounds(settings)
     yield from _methods(settings)
+    yield from _streams(settings)
 
 
 def _names(settings: GatewaySettings) -> Iterator[str]:
@@ -117,12 +130,15 @@ def _listener(settings: GatewaySettings) -> Iterator[str]:
 
 
 def _paths(settings: GatewaySettings) -> Iterator[str]:
-    for socket in (settings.arbiter_socket, settings.admin_socket):
+    for socket in (settings.arbiter_socket, settings.admin_socket, *filter(None, (settings.streams_socket,))):
         if not socket.is_absolute() or len(str(socket).encode()) > _SOCKET_PATH_LIMIT:
             yield f"socket `{socket}` must be an absolute path of at most {_SOCKET_PATH_LIMIT} bytes"
     for path in settings.api_paths:
         if not _API_PATH.match(path) or path == "/check" or path.startswith("/check/"):
             yield f"api path `{path}` must be a plain path, and never `/check`, which only the gateway may ask"
+    for prefix in settings.api_prefixes:
+        if not _API_PREFIX.match(prefix) or prefix.startswith("/check/"):
+            yield f"api prefix `{prefix}` must be a plain folder (`/saml/`), and never `/check/`"
     if settings.upstream_address and not _upstream(settings.upstream_address):
         yield f"`upstream_address` `{settings.upstream_address}` is not `host:port`"
 
@@ -159,3 +175,16 @@ def _methods(settings: GatewaySettings) -> Iterator[str]:
             yield f"`{path}` has known fields, but it is not leasable"
         elif not set(settings.leasable_grpc[path]) <= set(numbers) or max(numbers) > _FIELD_LIMIT or min(numbers) < 1:
             yield f"the known fields of `{path}` must be field numbers, and include those that name its resources"
+
+
+def _streams(settings: GatewaySettings) -> Iterator[str]:
+    for method in settings.streams:
+        if not _GRPC_PATH.match(method) and not _REST_SUFFIX.match(method):
+            yield f"stream `{method}` is neither the end of a REST path (`:verb`) nor a gRPC path"
+        if method in settings.streaming_grpc:
+            yield f"stream `{method}` cannot be served: on it the client streams"
+    for host in settings.websockets:
+        if host not in settings.hosts:
+            yield f"`websockets` names `{host}`, which is not among `hosts`"
+    if (settings.streams or settings.websockets) and settings.streams_socket is None:
+        yield "open streams must be watched over: set `streams_socket`"

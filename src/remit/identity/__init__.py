@@ -1,7 +1,5 @@
-"""Who is asking: strict token parsing, signatures, each issuer's rules.
+"""Who is asking: tokens of all issuers, sessions of browsers, SAML, the directory, and who no longer counts.
 
-`strict_json` and `jose` decide what is well-formed before any library sees it, `keys` holds an issuer's
-public keys, `claims` is the form of a table of claims, `entra` the rules of one Entra tenant, and
-`authenticators` finds the issuer that a token belongs to. Leaves out: other issuers, sessions, group
-overage at Graph.
+Six parts that know little of each other: `tokens`, `saml`, `directory`, `surroundings`, `browser` and `revocation`.
+`settings` is what they are told, `ports` what they ask each other, `replay` what may happen once.
 """

@@ -40,6 +40,11 @@ class EntraIssuer:
         """The exact value of `iss` in a v1 token; it is signed with the same keys."""
         return f"https://sts.windows.net/{self.tenant}/"
 
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What Entra signs with, and nothing else: its discovery document's `id_token_signing_alg_values_supported`."""
+        return ("RS256",)
+
 
 class OidcKind(StrEnum):
     """Whose tokens an OIDC issuer gives out, and so which table of claims they are held against."""
@@ -59,7 +64,8 @@ class OidcIssuer:
     `name`: the tenant of its principals, never like a `tid`; `issuer`: exact `iss`, https; `audience`: exact `aud`;
     `clients`: `client_id`s (RFC 9068) or `azp`s that may have obtained a token, empty where the kind has none;
     `groups_claim`: of an access token, empty for none; `subjects`: exact `sub`s that are accepted, empty for all whom a
-    role rule fits; `algorithms`: JWS names, asymmetric.
+    role rule fits; `algorithms`: JWS names, asymmetric; `jwks_host`: the host that its keys are on when that is not the
+    issuer's own (Google's is known), `host[:port]`.
     """
 
     name: str
@@ -71,6 +77,7 @@ class OidcIssuer:
     subjects: frozenset[str] = frozenset()
     roles: tuple[RoleRule, ...] = ()
     algorithms: tuple[str, ...] = ("RS256",)
+    jwks_host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +133,20 @@ class SessionSettings:
     key_file: Path
     idle: int = 3600
     absolute: int = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class EventTransmitter:
+    """One transmitter of Security Event Tokens (RFC 8417) that is believed, and of whom.
+
+    `issuer`: exact `iss` of its tokens, https; `audience`: what it calls us; `subjects`: by the `iss` of a subject the
+    tenant of the principals that it may speak of (for Entra the v2 issuer and the tenant's id: its `sub` must then be
+    the `oid`); `opaque`: the tenant of users whom it names by an opaque id alone, empty for none; `algorithms`: JWS
+    names, asymmetric.
+    """
+
+    issuer: str
+    audience: str
+    subjects: tuple[tuple[str, str], ...]
+    opaque: str = ""
+    algorithms: tuple[str, ...] = ("RS256",)

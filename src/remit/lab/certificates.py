@@ -14,7 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-NAMES = ("localhost", "login.microsoftonline.com", "graph.microsoft.com", "googleapis.com", "*.googleapis.com")
+NAMES = (
+    "localhost",
+    "login.microsoftonline.com",
+    "graph.microsoft.com",
+    "googleapis.com",
+    "*.googleapis.com",
+    "*.actions.githubusercontent.com",
+)
 _LIFE = timedelta(days=30)
 _SPARE = timedelta(days=1)
 

@@ -1,127 +1,50 @@
 """Contoso: the world that the lab is born with, as frozen data.
 
-One Entra tenant with people, groups and managed identities; three Google projects with their buckets, accounts and
-IAM bindings; one workload identity pool between them. Two of the bindings are wrong on purpose: a data scientist may
-create custom jobs, and the auditor cannot read logs.
+One Entra tenant with people, groups and managed identities, and two more that its guests come from; three Google
+projects with their buckets, accounts and IAM bindings; one workload identity pool between them, with a provider for
+Entra and one for Remit's own issuer. Two of the bindings are wrong on purpose: a data scientist may create custom jobs,
+and the auditor cannot read logs.
 """
 
-from dataclasses import dataclass
+from remit.lab.contoso_shapes import TENANT, App, Binding, Federation, Group, ManagedIdentity, Project, Provider, User
 
-TENANT = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
+__all__ = ["TENANT", "App", "Binding", "Federation", "Group", "ManagedIdentity", "Project", "Provider", "User"]
+
 DOMAIN = "contoso.example"
+FABRIKAM = "6f1c2a34-8b5d-4e6f-9a01-c0de00000002"
+ADATUM = "6f1c2a34-8b5d-4e6f-9a01-c0de00000003"
+# Every name that a tenant answers to → its id.
+TENANTS = {
+    name: tenant
+    for tenant, domain in ((TENANT, DOMAIN), (FABRIKAM, "fabrikam.example"), (ADATUM, "adatum.example"))
+    for name in (tenant, domain)
+}
 LOCATION = "us-central1"
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """An app registration and its service principal.
-
-    `principal`: the service principal's object id; `uri`: identifier URI of an API, empty for a client; `scopes`:
-    its delegated permissions; `public`: it holds no credential; `version`: of the access tokens that it takes.
-    """
-
-    id: str
-    name: str
-    principal: str
-    uri: str = ""
-    scopes: tuple[str, ...] = ()
-    public: bool = False
-    version: str = "2.0"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A person. `roles`: app roles at Remit."""
-
-    oid: str
-    name: str
-    upn: str
-    roles: tuple[str, ...] = ()
-    guest: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A security group. `members`: object ids of people and of groups."""
-
-    id: str
-    name: str
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedIdentity:
-    """A user-assigned managed identity; its token's `sub` is its `oid`. `roles`: app roles at Remit."""
-
-    oid: str
-    client_id: str
-    name: str
-    roles: tuple[str, ...] = ()
-
-    @property
-    def arm_id(self) -> str:
-        """The identity's Azure Resource Manager id, as in `xms_mirid`."""
-        return (
-            "/subscriptions/5b000000-0000-4000-8000-000000000001/resourcegroups/remit"
-            f"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{self.name}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Federation:
-    """A federated identity credential: `app` accepts tokens of this issuer, subject and audience as its own."""
-
-    app: str
-    issuer: str
-    subject: str
-    audience: str
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """A Google Cloud project with its buckets and service accounts (full e-mails)."""
-
-    id: str
-    number: str
-    environment: str
-    buckets: tuple[str, ...]
-    accounts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """One IAM role on one resource (`projects/ID`, `projects/_/buckets/B`, `projects/-/serviceAccounts/EMAIL`)."""
-
-    resource: str
-    role: str
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """A workload identity pool provider (iam.googleapis.com, providers reference)."""
-
-    pool: str
-    name: str
-    issuer: str
-    audiences: tuple[str, ...]
-    mapping: tuple[tuple[str, str], ...]
-    condition: str
-
-    @property
-    def resource(self) -> str:
-        """`POOL/providers/NAME`, project by number."""
-        return f"{self.pool}/providers/{self.name}"
-
 
 ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+_CALLBACK = "/sign-in/entra/callback"
 
 REMIT = App(
-    "a0000000-0000-4000-8000-000000000001", "Remit", "5e000000-0000-4000-8000-000000000001", "api://remit", ("access",)
+    "a0000000-0000-4000-8000-000000000001",
+    "Remit",
+    "5e000000-0000-4000-8000-000000000001",
+    "api://remit",
+    ("access",),
+    optional=frozenset(
+        {"acct", "acrs", "auth_time", "deviceid", "groups", "idtyp", "ipaddr", "sid", "signin_state", "xms_cc"}
+    ),
+    redirects=(
+        f"https://remit.contoso.example{_CALLBACK}",
+        *(f"{scheme}://{host}{_CALLBACK}" for scheme in ("http", "https") for host in ("127.0.0.1", "localhost")),
+    ),
 )
 CLI = App(
-    "a0000000-0000-4000-8000-000000000002", "Remit command line", "5e000000-0000-4000-8000-000000000002", public=True
+    "a0000000-0000-4000-8000-000000000002",
+    "Remit command line",
+    "5e000000-0000-4000-8000-000000000002",
+    public=True,
+    redirects=("http://localhost",),
 )
 GOOGLE = App(
     "a0000000-0000-4000-8000-000000000003",
@@ -129,9 +52,21 @@ GOOGLE = App(
     "5e000000-0000-4000-8000-000000000003",
     "api://remit-google",
     ("exchange",),
+    optional=frozenset({"acct", "acrs", "groups", "sid"}),
+)
+# A nightly job outside of Azure: it proves itself with a certificate, or with another party's token.
+NIGHTLY = App(
+    "a0000000-0000-4000-8000-000000000004",
+    "Nightly training",
+    "5e000000-0000-4000-8000-000000000004",
+    roles=("Pipeline",),
 )
 FOREIGN = App(
-    "a0000000-0000-4000-8000-000000000009", "Somebody's tool", "5e000000-0000-4000-8000-000000000009", public=True
+    "a0000000-0000-4000-8000-000000000009",
+    "Somebody's tool",
+    "5e000000-0000-4000-8000-000000000009",
+    public=True,
+    redirects=("http://localhost",),
 )
 # Microsoft's own, in every tenant: Graph takes v1 tokens, and federated credentials have an audience of their own.
 GRAPH = App(
@@ -149,21 +84,35 @@ EXCHANGE = App(
     EXCHANGE_AUDIENCE,
 )
 # Application permissions that an administrator consented to: client → roles at Graph.
-GRAPH_ROLES = {REMIT.id: ("GroupMember.Read.All", "User.Read.All", "AuditLog.Read.All")}
-APPS = (REMIT, CLI, GOOGLE, FOREIGN, GRAPH, EXCHANGE)
+GRAPH_ROLES = {
+    REMIT.id: ("Application.Read.All", "AuditLog.Read.All", "GroupMember.Read.All", "Policy.Read.All", "User.Read.All")
+}
+APPS = (REMIT, CLI, GOOGLE, NIGHTLY, FOREIGN, GRAPH, EXCHANGE)
 
 DANA = User("0d000000-0000-4000-8000-000000000001", "Dana", "dana@contoso.example", ("MLEngineer",))
 ADA = User("0d000000-0000-4000-8000-000000000002", "Ada", "ada@contoso.example", ("DataScientist",))
 SAM = User("0d000000-0000-4000-8000-000000000003", "Sam", "sam@contoso.example", ("Security",))
-GIL = User("0d000000-0000-4000-8000-000000000004", "Gil", "gil@contoso.example", guest=True)
-USERS = (DANA, ADA, SAM, GIL)
+OLGA = User("0d000000-0000-4000-8000-000000000007", "Olga", "olga@contoso.example", ("MLEngineer",))
+# Guests of the same role and group; Remit is told to let in people of Fabrikam, and not of Adatum.
+GIL = User("0d000000-0000-4000-8000-000000000004", "Gil", "gil@fabrikam.example", ("MLEngineer",), home=FABRIKAM)
+ZOE = User("0d000000-0000-4000-8000-000000000005", "Zoe", "zoe@adatum.example", ("MLEngineer",), home=ADATUM)
+USERS = (DANA, ADA, SAM, GIL, ZOE, OLGA)
+# Fabrikam's administrator may give her any role of an application there, which proves nothing here.
+UNA = User("0d000000-0000-4000-8000-000000000006", "Una", "una@fabrikam.example", ("MLEngineer",), tenant=FABRIKAM)
+EVERYBODY = (*USERS, UNA)
 
-ML_ENGINEERS_FRAUD = Group("9a000000-0000-4000-8000-000000000001", "ml-engineers-fraud", (DANA.oid,))
+ML_ENGINEERS_FRAUD = Group(
+    "9a000000-0000-4000-8000-000000000001", "ml-engineers-fraud", (DANA.oid, GIL.oid, ZOE.oid, OLGA.oid)
+)
 ML_ENGINEERS = Group("9a000000-0000-4000-8000-000000000002", "ml-engineers", (ML_ENGINEERS_FRAUD.id,))
 DATA_SCIENTISTS = Group("9a000000-0000-4000-8000-000000000004", "data-scientists", (ADA.oid,))
 ML_ALL = Group("9a000000-0000-4000-8000-000000000003", "ml-all", (ML_ENGINEERS.id, DATA_SCIENTISTS.id))
 SECURITY = Group("9a000000-0000-4000-8000-000000000005", "security", (SAM.oid,))
-GROUPS = (ML_ENGINEERS_FRAUD, ML_ENGINEERS, ML_ALL, DATA_SCIENTISTS, SECURITY)
+# More groups than a token holds.
+LEAGUES = tuple(
+    Group(f"9b000000-0000-4000-8000-{number:012}", f"league-{number}", (OLGA.oid,)) for number in range(1, 251)
+)
+GROUPS = (ML_ENGINEERS_FRAUD, ML_ENGINEERS, ML_ALL, DATA_SCIENTISTS, SECURITY, *LEAGUES)
 
 MI_ARBITER = ManagedIdentity(
     "3d000000-0000-4000-8000-000000000001", "3c000000-0000-4000-8000-000000000001", "remit-arbiter"
@@ -172,7 +121,10 @@ FRAUD_PIPELINE = ManagedIdentity(
     "3d000000-0000-4000-8000-000000000002", "3c000000-0000-4000-8000-000000000002", "fraud-pipeline", ("Pipeline",)
 )
 MANAGED_IDENTITIES = (MI_ARBITER, FRAUD_PIPELINE)
-FEDERATIONS = (Federation(REMIT.id, ISSUER, MI_ARBITER.oid, EXCHANGE_AUDIENCE),)
+FEDERATIONS = (
+    Federation(REMIT.id, ISSUER, MI_ARBITER.oid, EXCHANGE_AUDIENCE),
+    Federation(NIGHTLY.id, ISSUER, FRAUD_PIPELINE.oid, EXCHANGE_AUDIENCE),
+)
 
 
 def _project(name: str, number: str, environment: str, buckets: str, accounts: str) -> Project:
@@ -188,7 +140,7 @@ def _project(name: str, number: str, environment: str, buckets: str, accounts: s
 FRAUD_TEST = _project(
     "contoso-fraud-test", "100000000001", "test", "data staging", "ml-engineer data-scientist auditor trainer"
 )
-FRAUD_PROD = _project("contoso-fraud-prod", "100000000002", "prod", "data staging", "ml-engineer trainer")
+FRAUD_PROD = _project("contoso-fraud-prod", "100000000002", "prod", "data staging", "ml-engineer trainer remit-keys")
 CHURN_PROD = _project("contoso-churn-prod", "100000000003", "prod", "data", "churn-trainer")
 PROJECTS = (FRAUD_TEST, FRAUD_PROD, CHURN_PROD)
 
@@ -204,7 +156,36 @@ PROVIDER = Provider(
     ),
     condition=f'assertion.azp == "{REMIT.id}" && assertion.tid == "{TENANT}"',
 )
-PROVIDERS = (PROVIDER,)
+# Remit's own issuer, for whoever has no token that Entra would exchange on behalf. Its keys are uploaded.
+REMIT_ISSUER = "https://remit.contoso.example"
+REMIT_PROVIDER = Provider(
+    pool=PROVIDER.pool,
+    name="remit",
+    issuer=REMIT_ISSUER,
+    audiences=(),
+    mapping=(
+        ("google.subject", "assertion.sub"),
+        ("google.groups", "assertion.groups"),
+        ("attribute.tenant", "assertion.tenant"),
+        ("attribute.kind", "assertion.kind"),
+    ),
+    condition='assertion.kind in ["person", "workload"] && assertion.sub.startsWith(assertion.tenant + "/")',
+    jwks='{"keys": []}',
+)
+PROVIDERS = (PROVIDER, REMIT_PROVIDER)
+
+
+def issuer(tenant: str, version: str = "2.0") -> str:
+    """The `iss` of a tenant's tokens of a version."""
+    if version == "1.0":
+        return f"https://sts.windows.net/{tenant}/"
+    return f"https://login.microsoftonline.com/{tenant}/v2.0"
+
+
+def person(account: str, tenant: str = "") -> User | None:
+    """Whoever has this user name or object id; of one tenant only when it is given."""
+    wanted = account.strip().lower()
+    return next((each for each in EVERYBODY if wanted in {each.upn, each.oid} and tenant in {"", each.tenant}), None)
 
 
 def account(name: str, project: Project) -> str:
@@ -251,7 +232,26 @@ def _trainer(name: str, project: Project) -> tuple[Binding, ...]:
 
 
 _REMIT_ITSELF = f"principal://iam.googleapis.com/{PROVIDER.pool}/subject/{TENANT}/{REMIT.principal}"
-"""Remit's own application, which reviews the trust as the auditor."""
+"""Remit's own application, which reviews the trust as the auditor and renews its issuer's keys."""
+
+_KEEPER = account("remit-keys", FRAUD_PROD)
+"""The account that renews the keys of Remit's own issuer at the pool."""
+
+
+def subject_member(subject: str) -> str:
+    """The IAM member that stands for one `google.subject` of the pool, whichever provider vouched for it."""
+    return f"principal://iam.googleapis.com/{PROVIDER.pool}/subject/{subject}"
+
+
+_PIPELINES = (
+    subject_member(f"{TENANT}/{FRAUD_PIPELINE.oid}"),
+    subject_member(f"{TENANT}/{NIGHTLY.principal}"),
+    subject_member("github/repo:contoso/fraud:ref:refs/heads/main"),
+)
+"""Workloads that launch training in test: an engineer's account submits the job, which runs as the trainer."""
+
+_OIDC_ENGINEERS = f"principalSet://iam.googleapis.com/{PROVIDER.pool}/group/ml-engineers"
+"""People of the other identity provider, whose groups have names for ids."""
 
 _SCIENTIST = account("data-scientist", FRAUD_TEST)
 _AUDITOR = account("auditor", FRAUD_TEST)
@@ -262,6 +262,14 @@ BINDINGS = (
     *_trainer("trainer", FRAUD_TEST),
     *_trainer("trainer", FRAUD_PROD),
     *_trainer("churn-trainer", CHURN_PROD),
+    *(
+        _on_account(account(name, FRAUD_TEST), "roles/iam.workloadIdentityUser", member)
+        for name in ("ml-engineer", "trainer")
+        for member in _PIPELINES
+    ),
+    _on_account(account("ml-engineer", FRAUD_TEST), "roles/iam.workloadIdentityUser", _OIDC_ENGINEERS),
+    _on_account(_KEEPER, "roles/iam.workloadIdentityUser", _REMIT_ITSELF),
+    Binding(f"projects/{FRAUD_PROD.id}", "roles/iam.workloadIdentityPoolAdmin", (f"serviceAccount:{_KEEPER}",)),
     _on_account(_SCIENTIST, "roles/iam.workloadIdentityUser", group_member(DATA_SCIENTISTS)),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/aiplatform.user", (f"serviceAccount:{_SCIENTIST}",)),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/logging.viewer", (f"serviceAccount:{_SCIENTIST}",)),
@@ -291,15 +299,3 @@ def owner(resource: str) -> Project | None:
     if len(parts) > 3 and parts[0] == "projects" and parts[2] == "serviceAccounts":  # noqa: PLR2004 - projects/P/serviceAccounts/E
         return next((each for each in PROJECTS if parts[3] in each.accounts), None)
     return project(parts[1]) if len(parts) > 1 and parts[0] == "projects" else None
-
-
-def groups_of(oid: str) -> tuple[Group, ...]:
-    """Every group that someone is in, directly or through another group."""
-    found: list[Group] = []
-    queue = [oid]
-    while queue:
-        member = queue.pop()
-        parents = [group for group in GROUPS if member in group.members and group not in found]
-        found.extend(parents)
-        queue.extend(group.id for group in parents)
-    return tuple(sorted(found, key=lambda group: group.id))

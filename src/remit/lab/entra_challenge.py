@@ -1,7 +1,8 @@
 """The `claims` parameter: what a client wants satisfied by a sign-in, and what it says it can handle.
 
-Authentication contexts (`acrs`) and client capabilities (`xms_cc`) of the access token; other members are let be, as
-Entra does. Source: learn.microsoft.com/entra/identity-platform/claims-challenge.
+Authentication contexts (`acrs`), a token's earliest time (`nbf`, continuous access evaluation) and client capabilities
+(`xms_cc`), all of the access token; other members are let be, as Entra does. Source:
+learn.microsoft.com/entra/identity-platform/claims-challenge and app-resilience-continuous-access-evaluation.
 """
 
 import json
@@ -16,10 +17,15 @@ CONTEXTS: Mapping[str, str] = {"c1": "mfa"}
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A `claims` parameter, understood. `contexts`: wanted ones; `capabilities`: the client's (`CP1`)."""
+    """A `claims` parameter, understood.
+
+    `contexts`: wanted ones; `capabilities`: the client's (`CP1`); `not_before`: the token's earliest time, seconds
+    since the epoch, 0 for none.
+    """
 
     contexts: frozenset[str] = frozenset()
     capabilities: tuple[str, ...] = ()
+    not_before: int = 0
 
     @property
     def methods(self) -> frozenset[str]:
@@ -42,6 +48,7 @@ def understand(claims: str) -> Challenge:
         acrs = wanted.get("acrs") or {}
         contexts = frozenset(acrs.get("values") or ([acrs["value"]] if "value" in acrs else []))
         capabilities = tuple((wanted.get("xms_cc") or {}).get("values") or ())
+        not_before = int((wanted.get("nbf") or {}).get("value", 0))
     except KeyError:
         return Challenge()
     except (ValueError, TypeError, AttributeError) as cause:
@@ -51,14 +58,14 @@ def understand(claims: str) -> Challenge:
         raise EntraError(
             "invalid_request", 50146, f"The authentication context '{unknown[0]}' is not known to the tenant."
         )
-    return Challenge(contexts, capabilities)
+    return Challenge(contexts, capabilities, not_before)
 
 
-def require(challenge: Challenge, methods: frozenset[str]) -> None:
-    """Raise `EntraError` when a sign-in by these methods does not satisfy the challenge."""
+def require(challenge: Challenge, methods: frozenset[str], *, error: str = "invalid_grant") -> None:
+    """Raise `EntraError` with this OAuth error when a sign-in by these methods does not satisfy the challenge."""
     if not challenge.methods <= methods:
         raise EntraError(
-            "invalid_grant",
+            error,
             50076,
             "Due to a configuration change made by your administrator, or because you moved to a new location, you "
             "must use multi-factor authentication to access the resource.",

@@ -1,20 +1,22 @@
 """Which application asks for a token, and whether it proved to be that.
 
-Public clients prove nothing; confidential ones show a token that a federated identity credential names. No tenant
-application holds a secret or a certificate, so those are refused. Source: learn.microsoft.com/entra/workload-id/
-workload-identity-federation.
+Public clients prove nothing; confidential ones show a secret, or a token that a certificate of theirs or a federated
+identity credential vouches for (`entra_credentials`). Source: learn.microsoft.com/entra/identity-platform/
+v2-oauth2-auth-code-flow.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from remit.lab import contoso
 from remit.lab.contoso import App
+from remit.lab.entra_credentials import Credentials
 from remit.lab.entra_errors import EntraError, missing, uncredentialed
-from remit.lab.entra_keys import Keys
-from remit.lab.jwt import BrokenTokenError
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _UNAUTHORIZED = 401
+_LOOPBACK = re.compile(r"(https?)://(localhost|127\.0\.0\.1)(?::[0-9]{1,5})?(/.*)?")
 
 
 def find(fields: Mapping[str, str]) -> App:
@@ -34,56 +36,75 @@ def find(fields: Mapping[str, str]) -> App:
     )
 
 
+def strength(fields: Mapping[str, str], app: App) -> str:
+    """How a client proved itself, as `azpacr` says it: 0 not at all, 1 by a secret, 2 by an assertion."""
+    if app.public:
+        return "0"
+    return "2" if "client_assertion" in fields else "1"
+
+
+class Redirects:
+    """The redirect URIs of every application."""
+
+    def __init__(self) -> None:
+        self._more: dict[str, list[str]] = {}
+
+    def add(self, given: Mapping[str, str]) -> None:
+        """Register one more: `app` (id) and `uri` (for the control door)."""
+        self._more.setdefault(given["app"], []).append(given["uri"])
+
+    def require(self, app: App, uri: str) -> str:
+        """The redirect URI, once it is known to be the application's; raises `EntraError`, which stays on the page."""
+        if not uri:
+            raise missing("redirect_uri")
+        if not self.known(app, uri):
+            raise EntraError(
+                "invalid_request",
+                50011,
+                f"The redirect URI '{uri}' specified in the request does not match the redirect URIs configured for "
+                f"the application '{app.id}'.",
+            )
+        return uri
+
+    def known(self, app: App, uri: str) -> bool:
+        """Whether a URI is registered: to the letter, but for the port of a loopback address (RFC 8252 7.3)."""
+        if "#" in uri or urlsplit(uri).username is not None:
+            return False
+        registered = (*app.redirects, *self._more.get(app.id, ()))
+        return uri in registered or _portless(uri) in {_portless(each) for each in registered if _portless(each)}
+
+
+def _portless(uri: str) -> str:
+    """A loopback URI without its port, empty for any other."""
+    match = _LOOPBACK.fullmatch(uri)
+    return f"{match[1]}://{match[2]}{match[3] or '/'}" if match else ""
+
+
 class Clients:
     """Checks the credential of a client."""
 
-    def __init__(self, keys: Keys, clock: Callable[[], float]) -> None:
-        self._keys = keys
-        self._clock = clock
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
 
     def authenticate(self, fields: Mapping[str, str]) -> App:
         """The application, once it has proved itself; raises `EntraError`."""
         app = find(fields)
         offered = "client_assertion" in fields or "client_secret" in fields
         if app.public and offered:
-            raise _invalid(
-                700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented."
+            raise EntraError(
+                "invalid_client",
+                700025,
+                "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+                status=_UNAUTHORIZED,
             )
         if app.public:
             return app
         if not offered:
             raise uncredentialed()
         if "client_assertion" not in fields:
-            raise _invalid(7000215, f"Invalid client secret provided for app '{app.id}'.")
+            self._credentials.check_secret(app, fields["client_secret"])
+            return app
         if fields.get("client_assertion_type") != _ASSERTION_TYPE:
             raise missing("client_assertion_type")
-        self._federated(app, fields["client_assertion"])
+        self._credentials.check_assertion(app, fields["client_assertion"])
         return app
-
-    def _federated(self, app: App, assertion: str) -> None:
-        try:
-            claims = self._keys.verify(assertion)
-        except BrokenTokenError as cause:
-            raise _invalid(700027, f"Client assertion failed signature validation: {cause}.") from cause
-        mine = [each for each in contoso.FEDERATIONS if each.app == app.id]
-        if claims.get("iss") not in {each.issuer for each in mine}:
-            raise _invalid(
-                700211,
-                f"No matching federated identity record found for presented assertion issuer '{claims.get('iss')}'.",
-            )
-        if claims.get("sub") not in {each.subject for each in mine}:
-            raise _invalid(
-                700213,
-                f"No matching federated identity record found for presented assertion subject '{claims.get('sub')}'.",
-            )
-        if claims.get("aud") not in {contoso.EXCHANGE.id, contoso.EXCHANGE_AUDIENCE}:
-            raise _invalid(
-                700212,
-                f"No matching federated identity record found for presented assertion audience '{claims.get('aud')}'.",
-            )
-        if not claims["nbf"] <= self._clock() < claims["exp"]:
-            raise _invalid(700024, "Client assertion is not within its valid time range.")
-
-
-def _invalid(number: int, message: str) -> EntraError:
-    return EntraError("invalid_client", number, message, status=_UNAUTHORIZED)

@@ -6,8 +6,7 @@ Source: RFC 8628; learn.microsoft.com/entra/identity-platform/v2-oauth2-device-c
 
 import secrets
 import string
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
@@ -17,7 +16,7 @@ from remit.lab.contoso import App
 from remit.lab.entra_challenge import Challenge
 from remit.lab.entra_errors import EntraError
 from remit.lab.entra_scopes import Asked
-from remit.lab.entra_tokens import Session
+from remit.lab.entra_sessions import Session, Sessions
 from remit.lab.http import Request, Response
 from remit.lab.http_server import form
 
@@ -29,11 +28,12 @@ _ALPHABET = "".join(set(string.ascii_uppercase + string.digits) - set("AEIOU01")
 
 @dataclass(slots=True)
 class Pending:
-    """One started flow. `session` stands once somebody approved."""
+    """One started flow. `tenant`: whose people may approve it, any when empty; `session` stands once somebody did."""
 
     client: App
     asked: Asked
     challenge: Challenge
+    tenant: str
     expires_at: float
     session: Session | None = None
     declined: bool = False
@@ -42,16 +42,17 @@ class Pending:
 class DeviceFlows:
     """All started flows, by device code and by user code."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, sessions: Sessions, clock: Callable[[], float]) -> None:
+        self._sessions = sessions
         self._clock = clock
         self._by_device: dict[str, Pending] = {}
         self._by_user: dict[str, Pending] = {}
 
-    def start(self, client: App, asked: Asked, challenge: Challenge) -> tuple[str, str]:
+    def start(self, client: App, asked: Asked, challenge: Challenge, tenant: str) -> tuple[str, str]:
         """Begin a flow: the device code and the user code."""
         device = secrets.token_urlsafe(48)
         user = "".join(secrets.choice(_ALPHABET) for _ in range(9))
-        pending = Pending(client, asked, challenge, self._clock() + LIFETIME)
+        pending = Pending(client, asked, challenge, tenant, self._clock() + LIFETIME)
         self._by_device[device] = self._by_user[user] = pending
         return device, user
 
@@ -92,13 +93,19 @@ class DeviceFlows:
         if fields.get("decline"):
             pending.declined = True
             return _html("<p>You declined. You may close this window.</p>")
-        user = next((each for each in contoso.USERS if each.upn == fields.get("account", "").lower()), None)
+        return self._sign_in(pending, fields)
+
+    def _sign_in(self, pending: Pending, fields: Mapping[str, str]) -> Response:
+        user = contoso.person(fields.get("account", ""), pending.tenant)
         if user is None:
             return _html(f"<p>We couldn't find that account.</p>{_form(fields['user_code'])}", HTTPStatus.BAD_REQUEST)
         methods = frozenset({"pwd", "mfa"} if fields.get("second_factor") == "approve" else {"pwd"})
         if not pending.challenge.methods <= methods:
             return _html(f"<p>More information required.</p>{_form(fields['user_code'], user.upn, second_factor=True)}")
-        pending.session = Session(user, str(uuid.uuid4()), methods)
+        try:
+            pending.session = self._sessions.begin(user, methods)
+        except EntraError as error:
+            return _html(f"<p>{escape(error.message)}</p>", HTTPStatus.FORBIDDEN)
         return _html(f"<p>You have signed in to {escape(pending.client.name)}. You may close this window.</p>")
 
 
@@ -110,7 +117,7 @@ def _html(body: str, status: int = HTTPStatus.OK) -> Response:
 def _form(user_code: str, account: str = "", *, second_factor: bool = False) -> str:
     options = "".join(
         f'<option value="{escape(user.upn)}"{" selected" if user.upn == account else ""}>{escape(user.name)}</option>'
-        for user in contoso.USERS
+        for user in contoso.EVERYBODY
     )
     factor = '<button name="second_factor" value="approve">Approve on my phone</button>' if second_factor else ""
     return (

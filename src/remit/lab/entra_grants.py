@@ -1,6 +1,6 @@
 """What a token request is answered with, one function a grant type.
 
-Device code, refresh, client credentials and on-behalf-of. No authorization code, no passwords, no token exchange.
+Authorization code, device code, refresh, client credentials and on-behalf-of. No passwords, no token exchange.
 Source: learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow and its neighbours.
 """
 
@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from remit.lab import contoso, entra_challenge, entra_scopes
+from remit.lab import entra_challenge, entra_scopes
 from remit.lab.contoso import App
-from remit.lab.entra_clients import Clients, find
+from remit.lab.entra_authorize import Authorize
+from remit.lab.entra_challenge import Challenge
+from remit.lab.entra_clients import Clients, find, strength
 from remit.lab.entra_device import DeviceFlows
 from remit.lab.entra_errors import EntraError, missing, uncredentialed
 from remit.lab.entra_keys import Keys
 from remit.lab.entra_scopes import DEFAULT, Asked
-from remit.lab.entra_tokens import Issued, Session, Tokens
+from remit.lab.entra_sessions import Session, Sessions
+from remit.lab.entra_tokens import Issued, Tokens
 from remit.lab.jwt import BrokenTokenError, encode
 from remit.lab.sign_in_log import Event, SignInLog
 
@@ -25,6 +28,7 @@ Fields = Mapping[str, str]
 _REFRESH_LIFE = 90 * 24 * 3600  # seconds
 _OBO = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+_SKEW = 300  # seconds that Entra lets a token's start lie ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +38,33 @@ class _Refresh:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Whom the token endpoint asks: one for each kind of question."""
+
+    keys: Keys
+    sessions: Sessions
+    tokens: Tokens
+    clients: Clients
+    flows: DeviceFlows
+    authorize: Authorize
+
+
 class Grants:
     """Answers token requests. `log`: where each is written down."""
 
-    def __init__(
-        self, keys: Keys, tokens: Tokens, flows: DeviceFlows, log: SignInLog, clock: Callable[[], float]
-    ) -> None:
-        self._keys = keys
-        self._tokens = tokens
-        self._flows = flows
-        self._clients = Clients(keys, clock)
+    def __init__(self, desk: Desk, log: SignInLog, clock: Callable[[], float]) -> None:
+        self._keys = desk.keys
+        self._sessions = desk.sessions
+        self._tokens = desk.tokens
+        self._clients = desk.clients
+        self._flows = desk.flows
+        self._authorize = desk.authorize
         self._clock = clock
         self._log = log
         self._refresh: dict[str, _Refresh] = {}
         self._grants: dict[str, Callable[[Fields, str], dict[str, Any]]] = {
+            "authorization_code": self._code,
             _DEVICE: self._device,
             "device_code": self._device,
             "refresh_token": self._refreshed,
@@ -74,6 +91,16 @@ class Grants:
         """End every refresh token (a fault)."""
         self._refresh.clear()
 
+    def _code(self, fields: Fields, correlation: str) -> dict[str, Any]:
+        client = self._clients.authenticate(fields)
+        code = self._authorize.redeem(fields, client)
+        asked = entra_scopes.understand(fields["scope"]) if fields.get("scope") else code.asked
+        # as with a device: what the client says of itself may come with either call
+        said = entra_challenge.understand(fields.get("claims", "")).capabilities
+        challenge = replace(code.challenge, capabilities=said or code.challenge.capabilities)
+        event = Event("interactiveUser", "oAuth2", client, correlation=correlation)
+        return self._user(code.session, fields, asked, challenge, event, nonce=code.nonce)
+
     def _device(self, fields: Fields, correlation: str) -> dict[str, Any]:
         client = self._clients.authenticate(fields)
         pending = self._flows.redeem(fields.get("device_code") or fields.get("code", ""), client)
@@ -82,8 +109,9 @@ class Grants:
             raise missing("device_code")
         event = Event("interactiveUser", "deviceCode", client, correlation=correlation)
         # What the client says of itself comes with every call; the challenge was satisfied on the page.
-        capabilities = entra_challenge.understand(fields.get("claims", "")).capabilities
-        return self._user(session, client, pending.asked, capabilities or pending.challenge.capabilities, event)
+        said = entra_challenge.understand(fields.get("claims", "")).capabilities
+        challenge = replace(pending.challenge, capabilities=said or pending.challenge.capabilities)
+        return self._user(session, fields, pending.asked, challenge, event)
 
     def _refreshed(self, fields: Fields, correlation: str) -> dict[str, Any]:
         client = self._clients.authenticate(fields)
@@ -97,9 +125,10 @@ class Grants:
             )
         challenge = entra_challenge.understand(fields.get("claims", ""))
         asked = entra_scopes.understand(fields.get("scope", ""))
+        self._sessions.require(held.session, challenge.not_before)
         entra_challenge.require(challenge, held.session.methods)
         event = Event("nonInteractiveUser", "oAuth2", client, correlation=correlation)
-        return self._user(held.session, client, asked, challenge.capabilities, event)
+        return self._user(held.session, fields, asked, challenge, event)
 
     def _own(self, fields: Fields, correlation: str) -> dict[str, Any]:
         client = self._clients.authenticate(fields)
@@ -113,7 +142,9 @@ class Grants:
                 f"The provided value for scope {fields['scope']} is not valid. Client credential flows must have a "
                 "scope value with /.default suffixed to the resource identifier (application ID URI).",
             )
-        issued = self._tokens.for_app(client, asked.resource)
+        said = entra_challenge.understand(fields.get("claims", "")).capabilities
+        how = strength(fields, client)
+        issued = self._tokens.for_app(client, asked.resource, strength=how, capabilities=said)
         self._log.write(
             Event(
                 "servicePrincipal",
@@ -122,7 +153,7 @@ class Grants:
                 asked.resource,
                 principal=client.principal,
                 principal_name=client.name,
-                credential="federatedIdentityCredential",
+                credential="clientSecret" if how == "1" else "federatedIdentityCredential",
                 uti=issued.uti,
                 correlation=correlation,
             )
@@ -138,15 +169,12 @@ class Grants:
         session = self._asserted(fields.get("assertion", ""), client)
         challenge = entra_challenge.understand(fields.get("claims", ""))
         asked = entra_scopes.understand(fields.get("scope", ""))
-        try:
-            entra_challenge.require(challenge, session.methods)
-        except EntraError as error:
-            error.error = "interaction_required"
-            raise
+        self._sessions.require(session)
+        entra_challenge.require(challenge, session.methods, error="interaction_required")
         event = Event(
             "nonInteractiveUser", "oAuth2", client, credential="federatedIdentityCredential", correlation=correlation
         )
-        return self._user(session, client, asked, challenge.capabilities, event)
+        return self._user(session, fields, asked, challenge, event)
 
     def _asserted(self, assertion: str, client: App) -> Session:
         """The sign-in behind a person's token that `client` received."""
@@ -156,7 +184,7 @@ class Grants:
             raise EntraError(
                 "invalid_grant", 50013, f"Assertion failed signature validation. [Reason - {cause}]"
             ) from cause
-        if claims.get("aud") != client.id:
+        if claims.get("aud") not in {client.id, client.uri}:
             raise EntraError(
                 "invalid_grant",
                 500131,
@@ -164,47 +192,61 @@ class Grants:
                 f"assertion was '{claims.get('aud')}' and the expected audience is '{client.id}' or one of the "
                 f"Application Uris of this application with App ID '{client.id}'({client.name}).",
             )
-        if not claims["nbf"] <= self._clock() < claims["exp"]:
+        if not claims["nbf"] - _SKEW <= self._clock() < claims["exp"]:
             raise EntraError(
                 "invalid_grant",
                 500133,
                 "Assertion is not within its valid time range. Ensure that the access token is not expired before "
                 "using it for user assertion, or request a new token.",
             )
-        user = next((each for each in contoso.USERS if each.oid == claims["oid"]), None)
-        if user is None or "scp" not in claims:
+        session = self._sessions.find(claims.get("sid", ""))
+        if session is None or "scp" not in claims:
             raise EntraError(
                 "invalid_grant",
                 7000114,
                 f"Application '{claims.get('azp')}' is not allowed to make application on-behalf-of calls.",
             )
-        return Session(user, claims["sid"], frozenset(claims["amr"]))
+        # as strong as the token says, whatever the session has become since
+        return replace(session, methods=frozenset(claims["amr"]))
 
     def _user(
-        self, session: Session, client: App, asked: Asked, capabilities: tuple[str, ...], event: Event
+        self, session: Session, fields: Fields, asked: Asked, challenge: Challenge, event: Event, *, nonce: str = ""
     ) -> dict[str, Any]:
+        """The answer with a person's tokens; raises `EntraError` when the sign-in counts no more."""
+        self._sessions.require(session)
+        client, user = find(fields), session.user
         issued = self._tokens.for_user(
-            session, resource=asked.resource, client=client, scopes=asked.permissions, capabilities=capabilities
+            session,
+            resource=asked.resource,
+            client=client,
+            scopes=asked.permissions,
+            capabilities=challenge.capabilities,
+            strength=strength(fields, client),
+            not_before=challenge.not_before,
         )
+        place = self._sessions.place(user)
         self._log.write(
             replace(
                 event,
                 resource=asked.resource,
-                user=session.user,
+                user=user,
                 uti=issued.uti,
                 session=session.id,
                 methods=session.methods,
+                address=place.address,
+                device=place.device,
             )
         )
         answer = _bearer(issued) | {"scope": asked.granted}
-        info = {"uid": session.user.oid, "utid": contoso.TENANT}
+        info = {"uid": user.oid, "utid": user.tenant}
         answer["client_info"] = encode(json.dumps(info, separators=(",", ":")).encode())
         if "offline_access" in asked.protocol:
             token = f"1.{secrets.token_urlsafe(96)}"
             self._refresh[token] = _Refresh(session, client, self._clock() + _REFRESH_LIFE)
             answer["refresh_token"] = token
         if "openid" in asked.protocol:
-            answer["id_token"] = self._tokens.identity(session, client)
+            email = "email" in asked.protocol
+            answer["id_token"] = self._tokens.identity(session, client, nonce=nonce, email=email)
         return answer
 
 

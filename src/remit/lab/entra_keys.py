@@ -1,4 +1,4 @@
-"""Entra's signing keys: one that signs, the next one already published."""
+"""Entra's signing keys, one set for all tenants as in the real one: one that signs, the next one already published."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from remit.lab.jwt import SigningKey, verify
 
 
 class Keys:
-    """The tenant's key set."""
+    """The key set."""
 
     def __init__(self) -> None:
         self._published = [SigningKey(), SigningKey()]
@@ -17,9 +17,9 @@ class Keys:
         """The key that signs now."""
         return self._published[0]
 
-    def public(self) -> list[dict[str, Any]]:
-        """The key set's `keys`."""
-        return [key.public(contoso.ISSUER) for key in self._published]
+    def public(self, issuer: str = contoso.ISSUER) -> list[dict[str, Any]]:
+        """The key set's `keys`, as a tenant shows them."""
+        return [key.public(issuer) for key in self._published]
 
     def rotate(self) -> None:
         """The planned turn: the published next key signs, the old one stays for the tokens that it signed."""
@@ -31,5 +31,5 @@ class Keys:
         self._published = [SigningKey(), SigningKey()]
 
     def verify(self, token: str) -> dict[str, Any]:
-        """The claims of a token that this tenant signed; raises `BrokenTokenError`."""
+        """The claims of a token that Entra signed; raises `BrokenTokenError`."""
         return verify(token, self.public())

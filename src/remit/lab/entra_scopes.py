@@ -1,6 +1,7 @@
 """Which API a scope parameter asks for, and which of its permissions.
 
-One resource a request, as the v2 endpoint demands. Source: learn.microsoft.com/entra/identity-platform/scopes-oidc.
+One resource a request, as the v2 endpoint demands; Graph when none is named. Source:
+learn.microsoft.com/entra/identity-platform/scopes-oidc.
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ def understand(scope: str) -> Asked:
     words = scope.split()
     named = [word.rpartition("/") for word in words if word not in _PROTOCOL]
     if not named:
+        return Asked(contoso.GRAPH, contoso.GRAPH.uri, (), default=False, protocol=frozenset(words))
+    if not all(prefix for prefix, _, _ in named):
         raise EntraError(
             "invalid_scope", 70011, f"The provided value for the input parameter 'scope' is not valid: {scope}."
         )

@@ -1,8 +1,8 @@
 """The tokens that Entra issues, with every claim that the real ones carry.
 
-Version 2.0 access tokens, version 1.0 for resources that take those (Graph), and ID tokens. Group overage begins at
-200 as in JWTs; Contoso is far below, so a fault forces it. Source: learn.microsoft.com/entra/identity-platform/
-access-token-claims-reference and optional-claims-reference.
+Access tokens of the version that their resource takes, its optional claims included, and ID tokens of version 2.0.
+Groups beyond 200 are left to Graph, as in JWTs; a fault forces that, or the mark of the implicit flow. Source:
+learn.microsoft.com/entra/identity-platform/access-token-claims-reference and optional-claims-reference.
 """
 
 import hashlib
@@ -12,29 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from remit.lab import contoso
-from remit.lab.contoso import App, User
-from remit.lab.entra_challenge import CONTEXTS
+from remit.lab.contoso import App
+from remit.lab.entra_errors import EntraError
 from remit.lab.entra_keys import Keys
+from remit.lab.entra_sessions import Session, Sessions
 from remit.lab.jwt import encode
 
 _LIFE = (3600, 5400)  # seconds: 60 to 90 minutes
-_LONG_LIFE = (20 * 3600, 28 * 3600)  # seconds: with a client that handles claims challenges
+_LONG_LIFE = (24 * 3600, 28 * 3600)  # seconds: with a client that handles claims challenges
 _MACHINE_LIFE = 24 * 3600  # seconds: managed identities
+_MOST_GROUPS = 200  # in a JWT
+_AHEAD = 5  # seconds: how far a token's time may be put off to be later than a challenge asks
 _CAPABLE = "cp1"
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A person's sign-in: how it was done, and when it ends for good."""
-
-    user: User
-    id: str
-    methods: frozenset[str]
-
-    @property
-    def contexts(self) -> frozenset[str]:
-        """The authentication contexts that this sign-in satisfies."""
-        return frozenset(context for context, method in CONTEXTS.items() if method in self.methods)
+# Directory role templates that each principal of a tenant has: "User", and a service principal's default access.
+_PERSON_ROLE = "b79fbf4d-3ef9-4689-8143-76b194e85509"
+_APP_ROLE = "0997a1d0-0d1d-4acb-b408-d5ca73121e90"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,103 +39,170 @@ class Issued:
 
 
 class Tokens:
-    """Issues the tenant's tokens. `overage`: people's groups are left to Graph (a fault)."""
+    """Issues tokens. `overage`: people's groups are left to Graph whatever their number (a fault).
 
-    def __init__(self, keys: Keys, clock: Callable[[], float]) -> None:
+    `versions`: app id of a resource → the version of its tokens, where that is not what `contoso` says.
+    """
+
+    def __init__(self, keys: Keys, sessions: Sessions, clock: Callable[[], float]) -> None:
         self._keys = keys
+        self._sessions = sessions
         self._clock = clock
-        self.overage = False
+        self.overage: bool | str = False
+        self.versions: dict[str, str] = {}
 
     def for_user(
-        self, session: Session, *, resource: App, client: App, scopes: tuple[str, ...], capabilities: tuple[str, ...]
+        self,
+        session: Session,
+        *,
+        resource: App,
+        client: App,
+        scopes: tuple[str, ...],
+        capabilities: tuple[str, ...] = (),
+        strength: str = "0",
+        not_before: int = 0,
     ) -> Issued:
-        """A person's access token. `capabilities`: what the client said of itself, shown when the API asks."""
+        """A person's access token.
+
+        `capabilities`: what the client said of itself, shown when the resource asks; `strength`: how the client proved
+        itself (`azpacr`); `not_before`: a time that the token is to be later than.
+        """
         user = session.user
-        capable = _CAPABLE in {each.lower() for each in capabilities}
-        low, high = _LONG_LIFE if capable else _LIFE
+        shown = capabilities if "xms_cc" in resource.optional else ()
+        low, high = _LONG_LIFE if _CAPABLE in {each.lower() for each in shown} else _LIFE
         claims: dict[str, Any] = {
-            "acct": 1 if user.guest else 0,
             "amr": [method for method in ("pwd", "mfa") if method in session.methods],
             "name": user.name,
             "oid": user.oid,
-            "preferred_username": user.upn,
             "scp": " ".join(scopes),
-            "sid": session.id,
             "sub": _pairwise(user.oid, resource.id),
         }
-        claims |= {"acrs": sorted(session.contexts)} if session.contexts else {}
+        if self._version(resource) == "1.0":
+            claims |= {"acr": "1", "ipaddr": self._sessions.place(user).address}
+            claims |= {"unique_name": user.upn, "upn": user.upn}
+        else:
+            claims["preferred_username"] = user.upn
+        claims |= {"idp": contoso.issuer(user.home, "1.0")} if user.guest else {}
         claims |= {"roles": list(user.roles)} if user.roles and resource is contoso.REMIT else {}
-        claims |= {"idp": "https://sts.windows.net/9c000000-0000-4000-8000-000000000001/"} if user.guest else {}
-        claims |= {"xms_cc": list(capabilities)} if capabilities and resource is contoso.REMIT else {}
-        claims |= self._groups(user)
-        return self._access(claims, resource, client.id, low + secrets.randbelow(high - low), public=client.public)
+        claims |= {"xms_cc": list(shown)} if shown else {}
+        claims |= {name: value for name, value in self._optional(session).items() if name in resource.optional}
+        claims |= self._groups(user.oid, person=True, tenant=user.tenant) if "groups" in resource.optional else {}
+        lifetime = low + secrets.randbelow(high - low)
+        return self._access(claims, resource, client.id, lifetime, strength, tenant=user.tenant, not_before=not_before)
 
-    def for_app(self, app: App, resource: App) -> Issued:
-        """An application's own access token."""
+    def for_app(self, app: App, resource: App, *, strength: str = "2", capabilities: tuple[str, ...] = ()) -> Issued:
+        """An application's own access token; raises `EntraError` when it is disabled."""
+        self._admit(app.principal, app.id)
         roles = contoso.GRAPH_ROLES.get(app.id, ()) if resource is contoso.GRAPH else ()
-        claims: dict[str, Any] = {"idtyp": "app", "oid": app.principal, "sub": app.principal}
-        claims |= {"roles": list(roles)} if roles else {}
-        return self._access(claims, resource, app.id, _LIFE[0], public=False)
+        claims = self._machine(app.principal, app.roles if resource is contoso.REMIT else roles, resource)
+        claims |= {"xms_cc": list(capabilities)} if capabilities and "xms_cc" in resource.optional else {}
+        return self._access(claims, resource, app.id, _LIFE[0], strength)
 
     def for_machine(self, identity: contoso.ManagedIdentity, resource: App) -> Issued:
-        """A managed identity's access token."""
+        """A managed identity's access token; raises `EntraError` when it is disabled."""
+        self._admit(identity.oid, identity.client_id)
+        claims = self._machine(identity.oid, identity.roles if resource is contoso.REMIT else (), resource)
+        claims["xms_mirid"] = identity.arm_id
+        return self._access(claims, resource, identity.client_id, _MACHINE_LIFE, "2")
+
+    def identity(self, session: Session, client: App, *, nonce: str = "", email: bool = False) -> str:
+        """A person's ID token for a client. Those of the code flow have no `at_hash`, as Entra's."""
+        user, now = session.user, int(self._clock())
         claims: dict[str, Any] = {
-            "idtyp": "app",
-            "oid": identity.oid,
-            "sub": identity.oid,
-            "xms_mirid": identity.arm_id,
-        }
-        claims |= {"roles": list(identity.roles)} if identity.roles and resource is contoso.REMIT else {}
-        return self._access(claims, resource, identity.client_id, _MACHINE_LIFE, public=False)
-
-    def identity(self, session: Session, client: App) -> str:
-        """A person's ID token for a client."""
-        now = int(self._clock())
-        return self._keys.signing.sign(
-            {
-                "aud": client.id,
-                "iss": contoso.ISSUER,
-                "iat": now,
-                "nbf": now,
-                "exp": now + _LIFE[0],
-                "name": session.user.name,
-                "oid": session.user.oid,
-                "preferred_username": session.user.upn,
-                "rh": _opaque(24),
-                "sid": session.id,
-                "sub": _pairwise(session.user.oid, client.id),
-                "tid": contoso.TENANT,
-                "uti": encode(secrets.token_bytes(16)),
-                "ver": "2.0",
-            }
-        )
-
-    def _access(self, claims: dict[str, Any], resource: App, client: str, lifetime: int, *, public: bool) -> Issued:
-        now, uti = int(self._clock()), encode(secrets.token_bytes(16))
-        strength = "0" if public else "2"
-        first = resource.version == "1.0"
-        common: dict[str, Any] = {
-            "aud": resource.uri if first else resource.id,
-            "iss": f"https://sts.windows.net/{contoso.TENANT}/" if first else contoso.ISSUER,
+            "aud": client.id,
+            "iss": contoso.issuer(user.tenant),
             "iat": now,
             "nbf": now,
-            "exp": now + lifetime,
+            "exp": now + _LIFE[0],
+            "auth_time": session.at,
+            "name": user.name,
+            "oid": user.oid,
+            "preferred_username": user.upn,
+            "rh": _opaque(24),
+            "sid": session.id,
+            "sub": _pairwise(user.oid, client.id),
+            "tid": user.tenant,
+            "uti": encode(secrets.token_bytes(16)),
+            "ver": "2.0",
+        }
+        claims |= {"nonce": nonce} if nonce else {}
+        claims |= {"email": user.upn} if email else {}
+        claims |= {"idp": contoso.issuer(user.home, "1.0")} if user.guest else {}
+        if client is contoso.REMIT:
+            claims |= {"roles": list(user.roles)} if user.roles else {}
+            claims |= self._groups(user.oid, person=True, tenant=user.tenant)
+        return self._keys.signing.sign(claims)
+
+    def _version(self, resource: App) -> str:
+        return self.versions.get(resource.id, resource.version)
+
+    def _admit(self, principal: str, client: str) -> None:
+        if not self._sessions.directory.enabled(principal):
+            raise EntraError("unauthorized_client", 7000112, f"Application '{client}' is disabled.")
+
+    def _machine(self, oid: str, roles: tuple[str, ...], resource: App) -> dict[str, Any]:
+        """What all tokens of something that is no person say."""
+        claims: dict[str, Any] = {"idtyp": "app", "oid": oid, "sub": oid}
+        claims |= {"roles": list(roles)} if roles else {}
+        if self._version(resource) == "1.0":
+            claims["idp"] = contoso.issuer(contoso.TENANT, "1.0")
+        return claims | (self._groups(oid, person=False) if "groups" in resource.optional else {})
+
+    def _optional(self, session: Session) -> dict[str, Any]:
+        """The optional claims that there are for a sign-in, whoever wants them."""
+        user, place = session.user, self._sessions.place(session.user)
+        found: dict[str, Any] = {
+            "acct": 1 if user.guest else 0,
+            "auth_time": session.at,
+            "ipaddr": place.address,
+            "sid": session.id,
+        }
+        found |= {"acrs": sorted(session.contexts)} if session.contexts else {}
+        found |= {"deviceid": place.device} if place.device else {}
+        return found | ({"signin_state": list(place.states)} if place.states else {})
+
+    def _access(
+        self,
+        claims: dict[str, Any],
+        resource: App,
+        client: str,
+        lifetime: int,
+        strength: str,
+        *,
+        tenant: str = contoso.TENANT,
+        not_before: int = 0,
+    ) -> Issued:
+        now, uti = int(self._clock()), encode(secrets.token_bytes(16))
+        issued = not_before + 1 if now <= not_before < now + _AHEAD else now
+        version = self._version(resource)
+        first = version == "1.0"
+        common: dict[str, Any] = {
+            "aud": resource.uri if first else resource.id,
+            "iss": contoso.issuer(tenant, version),
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + lifetime,
             "aio": _opaque(48),
             **({"appid": client, "appidacr": strength} if first else {"azp": client, "azpacr": strength}),
             "rh": _opaque(24),
-            "tid": contoso.TENANT,
+            "tid": tenant,
             "uti": uti,
-            "ver": resource.version,
+            "ver": version,
         }
         return Issued(self._keys.signing.sign(common | claims), uti, lifetime)
 
-    def _groups(self, user: User) -> dict[str, Any]:
-        groups = [group.id for group in contoso.groups_of(user.oid)]
-        if self.overage:
+    def _groups(self, oid: str, *, person: bool, tenant: str = contoso.TENANT) -> dict[str, Any]:
+        """`groups`, or the mark that there are too many, and `wids`: a registration that emits all memberships."""
+        groups = [group.id for group in self._sessions.groups(oid)] if tenant == contoso.TENANT else []
+        roles = {"wids": [_PERSON_ROLE if person else _APP_ROLE]}
+        if self.overage == "hasgroups":
+            return roles | {"hasgroups": True}
+        if (self.overage and person) or len(groups) > _MOST_GROUPS:
+            kind = "users" if person else "servicePrincipals"
             # The retired host that real tokens still name: nobody should call it.
-            endpoint = f"https://graph.windows.net/{contoso.TENANT}/users/{user.oid}/getMemberObjects"
-            return {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": endpoint}}}
-        return {"groups": groups} if groups else {}
+            endpoint = f"https://graph.windows.net/{tenant}/{kind}/{oid}/getMemberObjects"
+            return roles | {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": endpoint}}}
+        return roles | ({"groups": groups} if groups else {})
 
 
 def _pairwise(oid: str, app: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from remit.lab.contoso import Provider
 
 _SUBJECT_BYTES = 127
+_GROUPS = 400
+_MAPPED_BYTES = 8 * 1024
 
 
 class MappingError(Exception):
@@ -58,6 +60,14 @@ def apply(provider: Provider, assertion: Mapping[str, Any]) -> Mapped:
             "The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute "
             "mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes.",
         )
+    groups = tuple(values.get("google.groups") or ())
+    if len(groups) > _GROUPS:
+        raise MappingError(
+            "invalid_request",
+            f"The current count of {len(groups)} mapped attribute google.groups exceeds the {_GROUPS} count limit. "
+            "Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that has "
+            f"less than {_GROUPS} groups.",
+        )
     context = {
         "assertion": dict(assertion),
         "google": _members("google.", values),
@@ -66,7 +76,9 @@ def apply(provider: Provider, assertion: Mapping[str, Any]) -> Mapped:
     if provider.condition and _evaluate("condition", provider.condition, context) is not True:
         raise MappingError("unauthorized_client", "The given credential is rejected by the attribute condition.")
     attributes = tuple((name, str(value)) for name, value in values.items() if name.startswith("attribute."))
-    return Mapped(subject, tuple(values.get("google.groups") or ()), attributes)
+    if sum(len(str(each).encode()) for each in (subject, *groups, *(value for _, value in attributes))) > _MAPPED_BYTES:
+        raise MappingError("invalid_request", "The size of all mapped attributes exceeds the 8 KB limit.")
+    return Mapped(subject, groups, attributes)
 
 
 def _members(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:

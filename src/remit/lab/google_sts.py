@@ -15,18 +15,18 @@ from urllib.parse import unquote
 
 from grpc import StatusCode
 
-from remit.lab import contoso, google_mapping
+from remit.lab import google_mapping
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.contoso import Provider
 from remit.lab.errors import CloudError
 from remit.lab.google_mapping import Mapped, MappingError
+from remit.lab.google_pools import Pools, audiences
 from remit.lab.http import Request, Response
 from remit.lab.http_server import form, reply
 from remit.lab.iam import Iam
 from remit.lab.jwt import BrokenTokenError, verify
 from remit.lab.roles import permissions_of
 
-KeysOf = Callable[[str], list[dict[str, Any]]]
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS = "urn:ietf:params:oauth:token-type:access_token"
 _JWT = {"urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"}
@@ -57,21 +57,13 @@ class _Exchange:
 
 
 class GoogleSts:
-    """Answers sts.googleapis.com. `keys_of`: an issuer's published keys, as its `jwks_uri` would give them."""
+    """Answers sts.googleapis.com. `clock`: seconds since the epoch."""
 
-    def __init__(
-        self,
-        iam: Iam,
-        audit: CloudAuditLog,
-        keys_of: KeysOf,
-        clock: Callable[[], float],
-        providers: tuple[Provider, ...] = contoso.PROVIDERS,
-    ) -> None:
+    def __init__(self, iam: Iam, audit: CloudAuditLog, pools: Pools, clock: Callable[[], float]) -> None:
         self._iam = iam
         self._audit = audit
-        self._keys_of = keys_of
+        self._pools = pools
         self._clock = clock
-        self._providers = providers
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
@@ -127,9 +119,9 @@ class GoogleSts:
         return _Exchange(token, lifetime)
 
     def _provider(self, audience: str) -> Provider:
-        for provider in self._providers:
-            if audience == f"//iam.googleapis.com/{provider.resource}":
-                return provider
+        provider = self._pools.find(audience.removeprefix("//iam.googleapis.com/"))
+        if provider and audience.startswith("//iam.googleapis.com/") and not provider.disabled:
+            return provider
         if not audience.startswith("//iam.googleapis.com/"):
             raise StsError(
                 "invalid_request",
@@ -143,7 +135,7 @@ class GoogleSts:
 
     def _verified(self, provider: Provider, token: str) -> dict[str, Any]:
         try:
-            claims = verify(token, self._keys_of(provider.issuer))
+            claims = verify(token, self._pools.keys(provider))
         except BrokenTokenError as cause:
             raise StsError("invalid_grant", f"The ID Token could not be verified: {cause}.") from cause
         missing = [name for name in ("iss", "iat", "exp", "sub", "aud") if name not in claims]
@@ -155,11 +147,9 @@ class GoogleSts:
                 "invalid_grant",
                 f"The issuer in ID Token {claims['iss']} does not match the expected ones: {provider.issuer}.",
             )
-        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        if not set(audiences) & set(provider.audiences):
-            raise StsError(
-                "invalid_grant", f"The audience in ID Token {audiences} does not match the expected audience."
-            )
+        meant = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        if not audiences(provider).intersection(meant):
+            raise StsError("invalid_grant", f"The audience in ID Token {meant} does not match the expected audience.")
         if claims["iat"] > now:
             raise StsError("invalid_grant", f"ID Token issued at {claims['iat']} is in the future.")
         if claims["iat"] < now - _STALE:

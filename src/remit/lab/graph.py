@@ -1,132 +1,125 @@
-"""Microsoft Graph: whose groups, and who signed in.
+"""Microsoft Graph: who asks, how much, and one request or twenty in one.
 
-`getMemberObjects`, `transitiveMemberOf` and `auditLogs/signIns`, each behind the application permission that it needs.
-No paging: Contoso has five groups. Source: learn.microsoft.com/graph/api/directoryobject-getmemberobjects.
+What is answered stands in `graph_operations`. Application permissions only: a person's token is refused. Source:
+learn.microsoft.com/graph "Use the API", "JSON batching", "Throttling".
 """
 
 import json
-import re
-import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from remit.lab import contoso
+from remit.lab.directory import Directory
 from remit.lab.entra_keys import Keys
+from remit.lab.graph_errors import GraphError, bad_request, need, throttled, unauthenticated
+from remit.lab.graph_operations import ROUTES, Operations
 from remit.lab.http import Request, Response
 from remit.lab.http_server import reply
 from remit.lab.jwt import BrokenTokenError
 from remit.lab.sign_in_log import SignInLog
 
-_GROUPS = re.compile(
-    r"/v1\.0/(users|servicePrincipals|directoryObjects)/([0-9a-fA-F-]{36})/(getMemberObjects|getMemberGroups)"
-)
-_MEMBER_OF = re.compile(
-    r"/v1\.0/(users|servicePrincipals)/([0-9a-fA-F-]{36})/transitiveMemberOf(?:/microsoft\.graph\.group)?"
-)
-_CONTEXT = "https://graph.microsoft.com/v1.0/$metadata"
-
-
-class GraphError(Exception):
-    """A refusal in Graph's error object."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+BATCH = 20  # requests in one
 
 
 class Graph:
-    """Answers graph.microsoft.com. `clock`: seconds since the epoch."""
+    """Answers graph.microsoft.com. `clock`: seconds since the epoch; `directory`: what Entra asks too."""
 
-    def __init__(self, keys: Keys, sign_ins: SignInLog, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, keys: Keys, sign_ins: SignInLog, clock: Callable[[], float], directory: Directory | None = None
+    ) -> None:
         self._keys = keys
-        self._sign_ins = sign_ins
         self._clock = clock
+        self.operations = Operations(directory or Directory(clock), sign_ins)
+        self._throttled = (0, 0)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
         try:
-            return reply(self._answer(request))
+            permissions = self._permissions(request)
+            if request.method == "POST" and request.path == "/v1.0/$batch":
+                return reply(self._batch(request, permissions))
         except GraphError as error:
-            return _render(error, request)
+            return error.render(request)
+        return self._respond(request, permissions)
 
-    def _answer(self, request: Request) -> dict[str, Any]:
-        roles = self._roles(request)
-        if request.method == "POST" and (match := _GROUPS.fullmatch(request.path)):
-            _need(roles, "GroupMember.Read.All")
-            body = json.loads(request.body or b"{}")
-            if "securityEnabledOnly" not in body:
-                raise GraphError(
-                    HTTPStatus.BAD_REQUEST, "Request_BadRequest", "The parameter 'securityEnabledOnly' is missing."
-                )
-            return {"@odata.context": f"{_CONTEXT}#Collection(Edm.String)", "value": [g.id for g in _groups(match[2])]}
-        if request.method == "GET" and (match := _MEMBER_OF.fullmatch(request.path)):
-            _need(roles, "GroupMember.Read.All")
-            groups = [
-                {
-                    "@odata.type": "#microsoft.graph.group",
-                    "id": group.id,
-                    "displayName": group.name,
-                    "securityEnabled": True,
-                }
-                for group in _groups(match[2])
-            ]
-            return {"@odata.context": f"{_CONTEXT}#directoryObjects", "value": groups}
-        if request.method == "GET" and request.path == "/v1.0/auditLogs/signIns":
-            _need(roles, "AuditLog.Read.All")
-            return {"@odata.context": f"{_CONTEXT}#auditLogs/signIns", "value": self._sign_ins.entries}
-        raise GraphError(HTTPStatus.BAD_REQUEST, "BadRequest", f"Resource not found for the segment '{request.path}'.")
+    def commands(self) -> Mapping[str, Callable[[Any], object]]:
+        """For the control door: `graph_throttle` takes `{"times", "retry_after"}`; see `Operations` for the rest."""
+        operations = self.operations
+        return {
+            "graph_throttle": lambda given: self.throttle(given["times"], given.get("retry_after", 1)),
+            "graph_page": lambda size: setattr(operations, "page_size", int(size)),
+            "graph_forget": lambda _: operations.delta.forget(),
+            "graph_locations": lambda locations: setattr(operations, "locations", tuple(locations)),
+        }
 
-    def _roles(self, request: Request) -> frozenset[str]:
+    def throttle(self, times: int, retry_after: int = 1) -> None:
+        """Answer the next so many operations, each in a batch counted, with 429 (a fault). `retry_after`: seconds."""
+        self._throttled = times, retry_after
+
+    def _respond(self, request: Request, permissions: frozenset[str]) -> Response:
+        try:
+            left, later = self._throttled
+            if left:
+                self._throttled = left - 1, later
+                raise throttled(later)
+            answer = self._answer(request, permissions)
+        except GraphError as error:
+            return error.render(request)
+        return Response(HTTPStatus.NO_CONTENT) if answer is None else reply(answer)
+
+    def _answer(self, request: Request, permissions: frozenset[str]) -> dict[str, Any] | None:
+        for route in ROUTES:
+            match = route.path.fullmatch(request.path)
+            if match and route.method == request.method:
+                need(permissions, *route.permissions)
+                return route.answer(self.operations, request, *match.groups())
+        raise bad_request(f"Resource not found for the segment '{request.path}'.", "BadRequest")
+
+    def _batch(self, request: Request, permissions: frozenset[str]) -> dict[str, Any]:
+        asked = _object(request.body).get("requests")
+        if not isinstance(asked, list) or not 0 < len(asked) <= BATCH:
+            raise bad_request(f"Number of batch request steps is outside of 1 to {BATCH}.", "BadRequest")
+        responses = []
+        for each in asked:
+            response = self._respond(_part(request, each), permissions)
+            body = {"body": json.loads(response.body)} if response.body else {}
+            headers = {
+                "-".join(word.capitalize() for word in key.split("-")): response.headers[key]
+                for key in response.headers
+            }
+            responses.append({"id": each["id"], "status": int(response.status), "headers": headers, **body})
+        # in no order of the requests, as the real one: a client has to look at the ids
+        return {"responses": responses[::-1]}
+
+    def _permissions(self, request: Request) -> frozenset[str]:
         """The application permissions of the bearer's token."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise GraphError(HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", "Access token is empty.")
+            raise unauthenticated("Access token is empty.")
         try:
             claims = self._keys.verify(token)
         except BrokenTokenError as cause:
-            raise GraphError(
-                HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", f"Access token validation failure: {cause}."
-            ) from cause
+            raise unauthenticated(f"Access token validation failure: {cause}.") from cause
         if claims["aud"] not in {contoso.GRAPH.uri, contoso.GRAPH.id}:
-            raise GraphError(
-                HTTPStatus.UNAUTHORIZED,
-                "InvalidAuthenticationToken",
-                "Access token validation failure. Invalid audience.",
-            )
+            raise unauthenticated("Access token validation failure. Invalid audience.")
         if claims["exp"] <= self._clock():
-            raise GraphError(
-                HTTPStatus.UNAUTHORIZED,
-                "InvalidAuthenticationToken",
-                "Lifetime validation failed, the token is expired.",
-            )
+            raise unauthenticated("Lifetime validation failed, the token is expired.")
         return frozenset(claims.get("roles", ()))
 
 
-def _need(roles: frozenset[str], role: str) -> None:
-    if role not in roles:
-        raise GraphError(
-            HTTPStatus.FORBIDDEN, "Authorization_RequestDenied", "Insufficient privileges to complete the operation."
-        )
+def _part(request: Request, part: Mapping[str, Any]) -> Request:
+    """One request of a batch; its URL starts below the version."""
+    path, _, query = part["url"].partition("?")
+    body = json.dumps(part["body"]).encode() if "body" in part else b""
+    pairs = tuple(parse_qsl(query, keep_blank_values=True))
+    return Request(part["method"], request.host, f"/v1.0/{path.lstrip('/')}", pairs, request.headers, body)
 
 
-def _groups(oid: str) -> tuple[contoso.Group, ...]:
-    known = {user.oid for user in contoso.USERS} | {each.oid for each in contoso.MANAGED_IDENTITIES}
-    if oid.lower() not in known:
-        raise GraphError(
-            HTTPStatus.NOT_FOUND,
-            "Request_ResourceNotFound",
-            f"Resource '{oid}' does not exist or one of its queried reference-property objects are not present.",
-        )
-    return contoso.groups_of(oid.lower())
-
-
-def _render(error: GraphError, request: Request) -> Response:
-    inner = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        "request-id": str(uuid.uuid4()),
-        "client-request-id": request.headers.get("client-request-id", ""),
-    }
-    return reply({"error": {"code": error.code, "message": str(error), "innerError": inner}}, error.status)
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError as cause:
+        raise bad_request("Unable to read JSON request payload.", "BadRequest") from cause
+    return value if isinstance(value, dict) else {}

@@ -1,17 +1,18 @@
 """Google's IAM API at iam.googleapis.com: workload identity pools and service accounts, for who inspects them.
 
-Reading only. Source: cloud.google.com/iam/docs/reference/rest.
+Reading, but for a pool's providers, which can be changed: the answer is an operation that is done already. Source:
+cloud.google.com/iam/docs/reference/rest.
 """
 
 import json
 import re
-from typing import Any
+import secrets
 
 from grpc import StatusCode
 
 from remit.lab import contoso
-from remit.lab.contoso import Provider
 from remit.lab.errors import CloudError
+from remit.lab.google_pools import Pools, describe
 from remit.lab.http import Request, Response
 from remit.lab.http_server import reply
 from remit.lab.iam import Caller, Iam
@@ -29,9 +30,9 @@ _MOST = 100  # permissions in one testIamPermissions
 class IamAdmin:
     """Answers iam.googleapis.com."""
 
-    def __init__(self, iam: Iam, providers: tuple[Provider, ...] = contoso.PROVIDERS) -> None:
+    def __init__(self, iam: Iam, pools: Pools) -> None:
         self._iam = iam
-        self._providers = providers
+        self._pools = pools
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; raises `CloudError`."""
@@ -39,8 +40,11 @@ class IamAdmin:
         path = request.path.replace("%40", "@")
         if request.method == "GET" and path.startswith("/v1/roles/"):
             return _role(path.removeprefix("/v1/"))
-        if request.method == "GET" and (match := _POOL.fullmatch(path)):
+        match = _POOL.fullmatch(path)
+        if match and request.method == "GET":
             return self._pool(caller, match[2], match[1], match[3] or "")
+        if match and match[3] and request.method == "PATCH":
+            return self._update(caller, match[2], match[1] + match[3], request)
         match = _ACCOUNT.fullmatch(path)
         if match is None or request.method != ("POST" if match[3] else "GET"):
             raise CloudError(StatusCode.NOT_FOUND, f"Method not found: {request.method} {request.path}")
@@ -49,14 +53,27 @@ class IamAdmin:
     def _pool(self, caller: Caller, project: str, pool: str, provider: str) -> Response:
         kind = "workloadIdentityPoolProviders" if provider else "workloadIdentityPools"
         self._iam.require(caller, f"iam.{kind}.get", f"projects/{project}")
-        found = contoso.project(project)
-        by_number = pool.replace(f"projects/{project}/", f"projects/{found.number if found else project}/", 1)
-        for each in self._providers:
-            if provider and each.resource == by_number + provider:
-                return reply(_describe(each))
-            if not provider and each.pool == by_number:
-                return reply({"name": each.pool, "state": "ACTIVE", "displayName": each.pool.rpartition("/")[2]})
+        by_number = _by_number(project, pool)
+        known = self._pools.find(by_number + provider)
+        if known:
+            return reply(describe(known))
+        if not provider and self._pools.has(by_number):
+            return reply({"name": by_number, "state": "ACTIVE", "displayName": pool.rpartition("/")[2]})
         raise CloudError(StatusCode.NOT_FOUND, "Requested entity was not found.")
+
+    def _update(self, caller: Caller, project: str, provider: str, request: Request) -> Response:
+        self._iam.require(caller, "iam.workloadIdentityPoolProviders.update", f"projects/{project}")
+        resource = _by_number(project, provider)
+        if self._pools.find(resource) is None:
+            raise CloudError(StatusCode.NOT_FOUND, "Requested entity was not found.")
+        try:
+            body = json.loads(request.body)
+        except ValueError as cause:
+            raise CloudError(StatusCode.INVALID_ARGUMENT, "Invalid JSON payload received.") from cause
+        changed = self._pools.update(resource, body, request.parameter("updateMask"))
+        kind = "type.googleapis.com/google.iam.admin.v1.WorkloadIdentityPoolProvider"
+        name = f"{resource}/operations/{secrets.token_hex(12)}"
+        return reply({"name": name, "done": True, "response": {"@type": kind, **describe(changed)}})
 
     def _account(self, caller: Caller, email: str, verb: str, request: Request) -> Response:
         resource = f"projects/-/serviceAccounts/{email}"
@@ -90,12 +107,7 @@ def _role(name: str) -> Response:
     return reply({"name": name, "includedPermissions": sorted(permissions), "stage": "GA"})
 
 
-def _describe(provider: Provider) -> dict[str, Any]:
-    return {
-        "name": provider.resource,
-        "displayName": provider.name,
-        "state": "ACTIVE",
-        "attributeMapping": dict(provider.mapping),
-        "attributeCondition": provider.condition,
-        "oidc": {"issuerUri": provider.issuer, "allowedAudiences": list(provider.audiences)},
-    }
+def _by_number(project: str, name: str) -> str:
+    """A resource name with the project's number for its id."""
+    found = contoso.project(project)
+    return name.replace(f"projects/{project}/", f"projects/{found.number if found else project}/", 1)

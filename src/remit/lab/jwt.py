@@ -71,12 +71,34 @@ class SigningKey:
         }
 
 
-def verify(token: str, keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The claims of a token signed by one of these JSON Web Keys, its times unread; raises `BrokenTokenError`."""
+def peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a token, nothing of them checked; raises `BrokenTokenError`."""
     parts = token.split(".")
     if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature (RFC 7515 section 7.1)
         raise BrokenTokenError("not three parts")
-    header = _object(decode(parts[0]))
+    return _object(decode(parts[0])), _object(decode(parts[1]))
+
+
+def verify_with(token: str, key: rsa.RSAPublicKey) -> None:
+    """Hold a token's RS256 or PS256 signature against a key (clients' certificates); raises `BrokenTokenError`."""
+    signed, _, signature = token.rpartition(".")
+    paddings: dict[object, padding.AsymmetricPadding] = {
+        "RS256": padding.PKCS1v15(),
+        "PS256": padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH),
+    }
+    taken = paddings.get(peek(token)[0].get("alg"))
+    if taken is None:
+        raise BrokenTokenError("algorithm not taken")
+    try:
+        key.verify(decode(signature), signed.encode(), taken, hashes.SHA256())
+    except InvalidSignature as cause:
+        raise BrokenTokenError("wrong signature") from cause
+
+
+def verify(token: str, keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The claims of a token signed by one of these JSON Web Keys, its times unread; raises `BrokenTokenError`."""
+    parts = token.split(".")
+    header, claims = peek(token)
     key = next((each for each in keys if header.get("kid") and each.get("kid") == header["kid"]), None)
     if key is None:
         raise BrokenTokenError("unknown key")
@@ -84,7 +106,7 @@ def verify(token: str, keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         _check(header.get("alg"), key, f"{parts[0]}.{parts[1]}".encode(), decode(parts[2]))
     except InvalidSignature as cause:
         raise BrokenTokenError("wrong signature") from cause
-    return _object(decode(parts[1]))
+    return claims
 
 
 def _check(algorithm: object, key: Mapping[str, Any], signed: bytes, signature: bytes) -> None:

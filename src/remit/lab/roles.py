@@ -57,6 +57,17 @@ _HAND = {
         "iam.serviceAccounts.get",
         "iam.serviceAccounts.list",
     ),
+    "roles/iam.workloadIdentityPoolAdmin": (
+        "iam.workloadIdentityPoolProviders.create",
+        "iam.workloadIdentityPoolProviders.delete",
+        "iam.workloadIdentityPoolProviders.get",
+        "iam.workloadIdentityPoolProviders.list",
+        "iam.workloadIdentityPoolProviders.update",
+        "iam.workloadIdentityPools.get",
+        "iam.workloadIdentityPools.list",
+        "iam.workloadIdentityPools.update",
+        "resourcemanager.projects.get",
+    ),
     "roles/iam.securityReviewer": (
         "iam.serviceAccounts.get",
         "iam.serviceAccounts.getIamPolicy",

@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from remit.lab import certificates, contoso
 from remit.lab.api_surface import start_grpc
 from remit.lab.azure_metadata import AzureMetadata
 from remit.lab.cloud_audit_log import CloudAuditLog
+from remit.lab.directory import Directory
 from remit.lab.entra import Entra
 from remit.lab.faults import Clock, Control, Faults
 from remit.lab.front import Front
+from remit.lab.github_actions import HOST, RUNNER, GitHubActions
+from remit.lab.google_pools import Pools
 from remit.lab.google_sts import GoogleSts
 from remit.lab.graph import Graph
 from remit.lab.http_server import Hosts, HttpServer
@@ -45,8 +48,10 @@ class Clouds:
     def __init__(self, folder: Path) -> None:
         self.entra_clock, self.google_clock = Clock(), Clock()
         self.faults = Faults()
-        self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl")
+        self.directory = Directory(self.entra_clock)
+        self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl", self.directory)
         self.iam = Iam(clock=self.google_clock)
+        self.pools = Pools(self._keys_of)
         self.audit = CloudAuditLog(folder / "cloud_audit.jsonl")
         self.storage = Storage(folder / "objects", self.iam, self.audit)
         self.logging = Logging(self.iam, self.audit)
@@ -55,6 +60,8 @@ class Clouds:
         metadata = Metadata(self.iam, self.google_clock)
         around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
         self.vertex = Vertex(around, folder)
+        self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
+        self.github = GitHubActions(Clock())
         self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
 
     def hosts(self) -> Hosts:
@@ -64,10 +71,12 @@ class Clouds:
             {
                 "login.microsoftonline.com": entra,
                 "localhost": entra,
-                "graph.microsoft.com": Graph(entra.keys, entra.sign_ins, self.entra_clock),
-                "sts.googleapis.com": GoogleSts(self.iam, self.audit, self._keys_of, google),
+                "graph.microsoft.com": self.graph,
+                HOST: self.github,
+                RUNNER: self.github,
+                "sts.googleapis.com": GoogleSts(self.iam, self.audit, self.pools, google),
                 "iamcredentials.googleapis.com": IamCredentials(self.iam, self.audit),
-                "iam.googleapis.com": IamAdmin(self.iam),
+                "iam.googleapis.com": IamAdmin(self.iam, self.pools),
                 "cloudresourcemanager.googleapis.com": ResourceManager(self.iam),
                 "storage.googleapis.com": self.storage.handle,
                 "www.googleapis.com": self.storage.handle,
@@ -82,9 +91,14 @@ class Clouds:
         return {
             "rotate_keys": lambda how: self.entra.keys.replace() if how == "emergency" else self.entra.keys.rotate(),
             "expire": lambda whose: self.iam.expire() if whose == "google" else self.entra.grants.expire(),
-            "overage": lambda on: setattr(self.entra.tokens, "overage", bool(on)),
+            "overage": lambda how: setattr(self.entra.tokens, "overage", how),
+            **self.entra.commands(),
+            **self.directory.commands(),
+            **self.graph.commands(),
+            **self.github.commands(),
             "skew_entra": lambda seconds: setattr(self.entra_clock, "skew", float(seconds)),
             "put_object": self._put_object,
+            "provider_keys": self.pools.upload,
             "skew_google": lambda seconds: setattr(self.google_clock, "skew", float(seconds)),
         }
 
@@ -106,8 +120,9 @@ async def serve(folder: Path) -> None:
     grpc_server, grpc_port = await start_grpc([clouds.vertex.surface.grpc, clouds.logging.surface.grpc])
     lab = await _listen(clouds, folder, grpc_port)
     clouds.given.update(reach(lab))
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables(lab).items()]
-    (folder / "env").write_text("".join(lines), encoding="utf-8")
+    _export(folder / "env", variables(lab))
+    # what a pipeline's runner tells its steps, in a file of its own: not every program is a pipeline
+    _export(folder / "github.env", clouds.github.variables())
     lab.write()
     # The expression library costs most of a second: read it now, so that the first exchange does not wait.
     threading.Thread(target=__import__, args=("cel",), daemon=True).start()
@@ -115,6 +130,12 @@ async def serve(folder: Path) -> None:
     (folder / "lab.json").unlink(missing_ok=True)
     await clouds.vertex.close()
     await grpc_server.stop(0)
+
+
+def _export(path: Path, given: Mapping[str, str]) -> None:
+    """Variables as a file that a shell reads."""
+    path.touch(mode=0o600)
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in given.items()), encoding="utf-8")
 
 
 async def _listen(clouds: Clouds, folder: Path, grpc_port: int) -> Lab:

@@ -20,7 +20,7 @@ class Event:
     """One request for a token. `kind`: `interactiveUser`, `nonInteractiveUser`, `servicePrincipal`, `managedIdentity`.
 
     `protocol`: Graph's `authenticationProtocol`; `uti` of the token, empty when none was issued; `number`: of the
-    AADSTS error, 0 for success.
+    AADSTS error, 0 for success; `address` and `device`: where the person sat.
     """
 
     kind: str
@@ -34,6 +34,8 @@ class Event:
     uti: str = ""
     session: str = ""
     methods: frozenset[str] = frozenset()
+    address: str = "127.0.0.1"
+    device: str = ""
     number: int = 0
     failure: str = ""
     correlation: str = ""
@@ -65,9 +67,9 @@ def _entry(event: Event) -> dict[str, Any]:
         "authenticationProtocol": event.protocol,
         "clientCredentialType": event.credential,
         "uniqueTokenIdentifier": event.uti,
-        "resourceTenantId": contoso.TENANT,
-        "homeTenantId": contoso.TENANT,
-        "ipAddress": "127.0.0.1",
+        "resourceTenantId": event.user.tenant if event.user else contoso.TENANT,
+        "homeTenantId": (event.user.home or event.user.tenant) if event.user else contoso.TENANT,
+        "ipAddress": event.address,
         "status": {"errorCode": event.number, "failureReason": event.failure, "additionalDetails": None},
     }
     if event.client:
@@ -83,6 +85,7 @@ def _entry(event: Event) -> dict[str, Any]:
             "userDisplayName": event.user.name,
             "userType": "guest" if event.user.guest else "member",
             "sessionId": event.session,
+            "deviceDetail": {"deviceId": event.device},
             "authenticationRequirement": "multiFactorAuthentication"
             if "mfa" in event.methods
             else "singleFactorAuthentication",

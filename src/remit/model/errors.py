@@ -40,7 +40,7 @@ class Refused(RemitError):
 class HopFailed(Refused):
     """A hop on the way to a credential failed.
 
-    `hop`: `azure-imds`, `entra-obo`, `google-sts`, `google-iam`, `google-downscope`.
+    `hop`: `azure-imds`, `entra-obo`, `own-issuer`, `google-sts`, `google-iam`, `google-downscope`.
     """
 
     def __init__(self, hop: str, reason: Reason, message: str, *, hint: str = "") -> None:

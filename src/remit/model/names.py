@@ -1,6 +1,6 @@
-"""Names for decisions: sortable by time, unique, and useless for guessing another one.
+"""Names for decisions and for runs: sortable by time, unique, and useless for guessing another one.
 
-`d-` and 26 characters of Crockford base32: 48 bits of milliseconds and 80 random bits, as a ULID
+`d-` or `j-` and 26 characters of Crockford base32: 48 bits of milliseconds and 80 random bits, as a ULID
 (github.com/ulid/spec).
 """
 
@@ -12,8 +12,17 @@ _LENGTH = 26
 
 def decision_id(at: int) -> str:
     """A new decision id for a time in microseconds since the epoch."""
-    number = (at // 1000) << 80 | secrets.randbits(80)
-    return "d-" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"d-{_unique(at)}"
+
+
+def job_id(at: int) -> str:
+    """A new name for a run that begins at a time in microseconds since the epoch."""
+    return f"j-{_unique(at)}"
+
+
+def arbiter_id(at: int) -> str:
+    """A new name for an arbiter that starts at a time in microseconds since the epoch."""
+    return f"a-{_unique(at)}"
 
 
 def decided_at(decision: str) -> int | None:
@@ -25,3 +34,8 @@ def decided_at(decision: str) -> int | None:
     for digit in digits:
         number = number << 5 | _ALPHABET.index(digit)
     return number >> 80
+
+
+def _unique(at: int) -> str:
+    number = (at // 1000) << 80 | secrets.randbits(80)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

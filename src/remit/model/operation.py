@@ -47,6 +47,13 @@ class Resource:
 INSTALLATION = Resource("Installation", "//remit/installation", "")
 """Remit itself, for the actions of its own API; it belongs to no project."""
 
+OWN_ACTIONS = (
+    Action("remit.revocations.create", Group.ADMINISTER),
+    Action("remit.revocations.lift", Group.ADMINISTER),
+    Action("remit.revocations.list", Group.OBSERVE),
+)
+"""What can be done to the installation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -18,7 +18,9 @@ _PERSON = uid("Person", "canary")
 _CONTEXT = json.dumps(
     {
         "authentication": {"methods": [], "contexts": [], "capabilities": []},
+        "device": {"managed": False, "compliant": False, "known_network": False},
         "guest": False,
+        "locations": [],
         "now": "2026-01-01T00:00:00Z",
     }
 )

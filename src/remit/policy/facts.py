@@ -16,8 +16,8 @@ from typing import Any
 from remit.model.decision import Circumstances
 from remit.model.errors import Refused
 from remit.model.estate import Estate
-from remit.model.identity import Identity, Kind
-from remit.model.operation import Group, Operation, Request, Resource
+from remit.model.identity import Authentication, Device, Identity, Kind
+from remit.model.operation import INSTALLATION, Group, Operation, Request, Resource
 from remit.model.reasons import Reason
 from remit.policy.schema import child_types
 
@@ -54,21 +54,43 @@ class Facts:
 
     def context(self, question: Question, completed: frozenset[str] = frozenset()) -> str:
         """The context of one question, as if the authentication contexts `completed` were satisfied too."""
-        authentication = self.identity.authentication
+        now = self.circumstances.now
         context: dict[str, Any] = {
-            "authentication": {
-                "methods": sorted(authentication.methods),
-                "contexts": sorted(authentication.contexts | completed),
-                "capabilities": sorted(authentication.capabilities),
-            },
+            "authentication": _authentication(self.identity.authentication, now, completed),
+            "device": _device(self.identity.device),
             "guest": self.identity.guest,
-            "now": datetime.fromtimestamp(self.circumstances.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "locations": sorted(self.circumstances.locations),
+            "now": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        if self.peer:
-            context["peer"] = self.peer
+        known = {
+            "home": self.identity.home,
+            "peer": self.peer,
+            "country": self.circumstances.country,
+            "risk": self.circumstances.risk,
+        }
+        context |= {name: value for name, value in known.items() if value}
         if question.operation.acts_as:
             context["acts_as"] = {"__entity": uid("ServiceAccount", question.operation.acts_as)}
         return json.dumps(context)
+
+
+def _authentication(found: Authentication, now: int, completed: frozenset[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "methods": sorted(found.methods),
+        "contexts": sorted(found.contexts | completed),
+        "capabilities": sorted(found.capabilities),
+    }
+    # completing a challenge may rest on an older sign-in, so it makes nobody younger; nor does a clock that runs ahead
+    return told | ({"age": max(0, now - found.at)} if found.at else {})
+
+
+def _device(device: Device) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "managed": device.managed,
+        "compliant": device.compliant,
+        "known_network": device.known_network,
+    }
+    return told | ({"id": device.id} if device.id else {})
 
 
 def uid(kind: str, identifier: str) -> Uid:
@@ -106,7 +128,9 @@ def gather(
         for resource in operation.resources:
             target = resource_uid(resource, estate)
             questions.append(Question(operation, resource, target))
-            if resource.type != "Project":  # projects are in the base set
+            if resource == INSTALLATION:
+                entities["installation"] = entity(target)
+            elif resource.type != "Project":  # projects are in the base set
                 entities[f"{resource.type} {target['id']}"] = entity(target, uid("Project", resource.project))
     return Facts(
         identity=identity,
@@ -120,6 +144,8 @@ def gather(
 
 def resource_uid(resource: Resource, estate: Estate) -> Uid:
     """The resource's Cedar id; raises `Refused` unless the estate knows it or, for a child, its project."""
+    if resource == INSTALLATION:
+        return uid("Installation", "remit")
     project = estate.project(resource.project)
     if project is None or project.id != resource.project:
         raise _unknown(resource)
@@ -172,7 +198,7 @@ def _principal(identity: Identity) -> dict[str, Any]:
     kind = "Person" if identity.principal.kind is Kind.PERSON else "Workload"
     groups = [uid("Group", name) for name in sorted(identity.groups)]
     roles = [uid("Role", name) for name in sorted(identity.roles)]
-    return entity(uid(kind, identity.principal.key), *groups, *roles)
+    return {**entity(uid(kind, identity.principal.key), *groups, *roles), "tags": dict(identity.attributes)}
 
 
 def _peer(address: str) -> str:

@@ -51,7 +51,7 @@ def schema_text(actions: Mapping[str, Group], named: Iterable[str]) -> str:
 
 
 def _declaration(name: str, group: Group) -> str:
-    resources = ", ".join(sorted({"Project", *child_types()}))
+    resources = ", ".join(sorted({"Installation", "Project", *child_types()}))
     return (
         f'action "{name}" in [Action::"{group}"] appliesTo '
         f"{{ principal: [{', '.join(PRINCIPALS)}], resource: [{resources}], context: Circumstances }};\n"

@@ -6,6 +6,7 @@ Nothing touches the disk but a Unix socket in a folder that only this user may e
 
     -> {"op": "get"}                     <- {"entry": "…" | null}
     -> {"op": "put", "entry": "…"}       <- {"entry": null}
+    -> {"op": "left"}                    <- {"entry": "SECONDS"}
     -> {"op": "end"}                     <- {"entry": null}
 """
 
@@ -20,6 +21,7 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from remit.model.errors import NotSignedIn
@@ -33,10 +35,20 @@ _PR_SET_DUMPABLE = 4
 
 
 class Keeper:
-    """The client's side. Every call opens one short connection."""
+    """The client's side, a store (store.py). Every call opens one short connection."""
+
+    name = "keeper"
 
     def __init__(self, address: Path | None = None) -> None:
         self._address = address or _folder() / "keeper.sock"
+
+    def place(self) -> str:
+        """That it is in memory, and for how long."""
+        try:
+            seconds = int(self._ask({"op": "left"}) or 0)
+        except (FileNotFoundError, ConnectionRefusedError, ValueError):
+            return "the memory of a process of yours"
+        return f"the memory of a process of yours, for {seconds // 3600} h {seconds // 60 % 60} min more"
 
     def get(self) -> Secret | None:
         """What is kept, or `None` when there is no keeper or it holds nothing."""
@@ -124,6 +136,7 @@ class _Server:
     def __init__(self) -> None:
         self.entry: str | None = None
         self.ended = asyncio.Event()
+        self.leave: Callable[[], None] = lambda: None
         self.until = time.monotonic() + _LIFETIME
 
     async def serve(self, address: Path) -> None:
@@ -134,12 +147,17 @@ class _Server:
         finally:
             os.umask(old)
         own = _inode(address)
+
+        def leave() -> None:
+            if _inode(address) == own:
+                address.unlink()
+
+        self.leave = leave
         async with server:
             while not self.ended.is_set() and (left := self.until - time.monotonic()) > 0 and _inode(address) == own:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.ended.wait(), min(left, _LOOK))
-        if _inode(address) == own:
-            address.unlink()  # noqa: ASYNC240 - the last thing this loop does
+        leave()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
@@ -157,8 +175,11 @@ class _Server:
             case "put":
                 self.entry = message["entry"]
                 self.until = time.monotonic() + _LIFETIME
+            case "left":
+                return str(max(0, int(self.until - time.monotonic())))
             case "end":
                 self.entry = None
+                self.leave()  # before the answer: who asks after it must find no keeper
                 self.ended.set()
         return None
 

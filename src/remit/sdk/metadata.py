@@ -2,7 +2,8 @@
 
 google-auth and TensorFlow's C++ ask it for a token and get the `direct` Storage token where policy permits one; else a
 word that is good for nothing, since behind the tunnel nobody reads what is inside. A token with under five minutes
-left is never handed out: google-auth would ask again on every call (it renews at 3 min 45 s).
+left is never handed out: google-auth would ask again on every call (it renews at 3 min 45 s). Once access has been
+revoked there is nothing more, and nobody is asked again.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remit.model.errors import Refused, RemitError
+from remit.model.reasons import Reason
 from remit.sdk.broker import Exchanged
 from remit.sdk.loopback import Head, reply
 
@@ -36,11 +38,18 @@ class Page:
 
 
 class Metadata:
-    """Answers metadata requests. `exchange` asks the broker; it blocks, and is called in a thread."""
+    """Answers metadata requests. `exchange` asks the broker; it blocks, and is called in a thread.
 
-    def __init__(self, project: str, exchange: Callable[[], Exchanged]) -> None:
+    `revoked`: called once, when the broker says that access has been revoked.
+    """
+
+    def __init__(
+        self, project: str, exchange: Callable[[], Exchanged], revoked: Callable[[], None] = lambda: None
+    ) -> None:
         self._project = project
         self._exchange = exchange
+        self._revoked = revoked
+        self._over = False
         self._held: tuple[str, float] | None = None
         self._lock = asyncio.Lock()
 
@@ -81,24 +90,40 @@ class Metadata:
         try:
             token, expires_at = await self._fresh()
         except RemitError as error:
-            sys.stderr.write(f"remit: {error.message}\n")
-            return Page(503, "text/html", "no token can be had right now\n")
+            if not self._over:
+                _say(error.message, error.hint)
+                return Page(503, "text/html", "no token can be had right now\n")
+            return Page(403, "text/html", f"{Reason.REVOKED.sentence}\n")
         document = {"access_token": token, "expires_in": int(expires_at - time.monotonic()), "token_type": "Bearer"}
         return Page(200, "application/json", json.dumps(document))
 
     async def _fresh(self) -> tuple[str, float]:
         async with self._lock:
+            if self._over:
+                raise Refused(Reason.REVOKED)
             if self._held is None or self._held[1] - time.monotonic() < _RENEW:
                 began = time.monotonic()
                 try:
                     exchanged = await asyncio.to_thread(self._exchange)
                     self._held = (exchanged.token.reveal(), began + exchanged.expires_in)
                 except Refused as refused:
+                    if refused.reason is Reason.REVOKED:
+                        self._end()
+                        raise
                     if refused.reason.http_status == _NOT_NOW:
                         raise
-                    sys.stderr.write(f"remit: no direct access to Storage: {refused.message}\n")
+                    _say(f"no direct access to Storage: {refused.message}", refused.hint)
                     self._held = ("remit-reads-nothing-here", began + _PLACEHOLDER_LIFE)
             return self._held
+
+    def _end(self) -> None:
+        """What has been held is given up, and nobody is asked again."""
+        self._over, self._held = True, None
+        self._revoked()
+
+
+def _say(message: str, hint: str) -> None:
+    sys.stderr.write(f"remit: {message}\n" + (f"hint: {hint}\n" if hint else ""))
 
 
 def _from_a_page(head: Head) -> bool:

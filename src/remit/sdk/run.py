@@ -2,6 +2,7 @@
 
 Beside the command stand a metadata server and a CONNECT proxy on loopback; the environment names them, and a bundle of
 the roots that were trusted before plus the door's own authority. The command's exit code and signals pass through.
+Each run has a name, which its tunnels and its requests for tokens carry: `remit revoke` takes it.
 """
 
 import asyncio
@@ -10,15 +11,18 @@ import signal
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from remit.model.errors import RemitError
+from remit.model.names import job_id
+from remit.model.reasons import Reason
 from remit.sdk.broker import Broker
 from remit.sdk.loopback import Door, Head
 from remit.sdk.metadata import Metadata
-from remit.sdk.sign_in import SignIn
+from remit.sdk.sign_in import SignedIn
 from remit.sdk.tunnel import Onward, Tunnel
 
 CA_VARIABLES = (
@@ -39,22 +43,29 @@ _STATIC = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_AUTH_TOKEN_FOR_TESTING")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def run(command: Sequence[str], project: str, sign_in: SignIn, environment: Mapping[str, str]) -> int:
+def run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str]) -> int:
     """Runs a command in a project and returns its exit code, 128 + n when signal n ended it."""
     return asyncio.run(_run(command, project, sign_in, environment))
 
 
-async def _run(command: Sequence[str], project: str, sign_in: SignIn, environment: Mapping[str, str]) -> int:
+async def _run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str]) -> int:
     sign_in.token()  # nobody signed in: say so before the command starts
+    job = job_id(time.time_ns() // 1000)
+    sys.stderr.write(f"remit: this run is {job}\n")
     broker = Broker(sign_in.configuration.url)
-    metadata = Metadata(project, lambda: broker.storage_token(sign_in.token(), project))
-    tunnel = Tunnel(sign_in.configuration, sign_in.token, _onward(environment))
+    tunnel = Tunnel(sign_in.configuration, sign_in.token, _onward(environment), job)
+
+    def revoked() -> None:
+        sys.stderr.write(f"remit: {Reason.REVOKED.sentence}: {job} has no credentials and no connections any more\n")
+        tunnel.end()
+
+    metadata = Metadata(project, lambda: broker.storage_token(sign_in.token(), project, job), revoked)
     doors = (Door(partial(_serve_metadata, metadata)), Door(tunnel.serve))
     for door in doors:
         await door.open()
     with _bundle(environment, sign_in.configuration.ca_pem) as bundle:
         try:
-            added = job_environment(project, doors[0].port, doors[1].port, bundle)
+            added = job_environment(project, doors[0].port, doors[1].port, bundle) | {"REMIT_JOB": job}
             kept = {name: value for name, value in environment.items() if name not in _STATIC}
             return await _child(command, {**kept, **added})
         finally:

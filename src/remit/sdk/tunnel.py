@@ -1,10 +1,11 @@
 """The sidecar's CONNECT proxy: control traffic through the gateway with the caller's identity, the rest as it was.
 
-    terminated hosts   a tunnel to the gateway's door, with `Proxy-Authorization: Bearer IDENTITY`
+    terminated hosts   a tunnel to the gateway's door, with `Proxy-Authorization: Bearer IDENTITY` and the run's name
     refused hosts      `sts`, `iamcredentials`: 403, only the broker speaks to them
     other hosts        straight, or through the proxy that the environment named before
 
-The identity is fixed when a tunnel opens; the door bounds a tunnel's life, so that it is renewed.
+The identity is fixed when a tunnel opens; the door bounds a tunnel's life, so that it is renewed. When access has been
+revoked, all tunnels end, and none opens any more: the straight ones too, since they carry what the run was given.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
 from remit.model.errors import RemitError
+from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
 from remit.sdk.configuration import Configuration
 from remit.sdk.loopback import Head, read_status, reply
@@ -57,12 +59,23 @@ class Onward:
 
 
 class Tunnel:
-    """Opens tunnels. `identity` blocks, and is called in a thread."""
+    """Opens tunnels. `identity` blocks, and is called in a thread; `job`: the run's name, empty for none."""
 
-    def __init__(self, configuration: Configuration, identity: Callable[[], AccessToken], onward: Onward) -> None:
+    def __init__(
+        self, configuration: Configuration, identity: Callable[[], AccessToken], onward: Onward, job: str = ""
+    ) -> None:
         self._configuration = configuration
         self._identity = identity
         self._onward = onward
+        self._job = job
+        self._over = False
+        self._open_now: set[asyncio.StreamWriter] = set()
+
+    def end(self) -> None:
+        """Cuts every tunnel, and opens none any more."""
+        self._over = True
+        for writer in tuple(self._open_now):
+            writer.transport.abort()
 
     async def serve(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One CONNECT; a connection carries one tunnel."""
@@ -74,14 +87,24 @@ class Tunnel:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             writer.write(reply(502, b"the other side does not answer\n", {"connection": "close"}))
             return False
-        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        await _splice((reader, writer), (far_reader, far_writer))
+        if self._over:  # while it opened
+            far_writer.transport.abort()
+            return False
+        ends = {writer, far_writer}
+        self._open_now |= ends
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await _splice((reader, writer), (far_reader, far_writer))
+        finally:
+            self._open_now -= ends
         return False
 
     async def _open(self, head: Head) -> Streams:
         target = _TARGET.fullmatch(head.target) if head.method == "CONNECT" else None
         if target is None or int(target[2]) > _LAST_PORT:
             raise _NotOpenedError(405, "remit: this door only opens tunnels (CONNECT host:port)")
+        if self._over:
+            raise _NotOpenedError(403, f"remit: {Reason.REVOKED.sentence}")
         host, port = target[1].lower().rstrip("."), int(target[2])
         if host in self._configuration.refused:
             raise _NotOpenedError(403, f"remit: `{host}` is spoken to by the broker alone")
@@ -99,6 +122,8 @@ class Tunnel:
             sys.stderr.write(f"remit: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
             raise _NotOpenedError(503, f"remit: {error.message}") from error
         headers = {"proxy-authorization": f"Bearer {token.reveal()}"}
+        if self._job:
+            headers["x-remit-job"] = self._job
         return await _connect_through(urlsplit(self._configuration.url), f"{host}:{port}", headers)
 
 

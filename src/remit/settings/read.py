@@ -17,7 +17,9 @@ from remit.identity.settings import EntraIssuer
 from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate, Project
 from remit.policy.settings import PolicySettings
+from remit.settings import identity
 from remit.settings.document import Document, Path_, load
+from remit.settings.identity import IdentitySettings
 from remit.settings.schema import RemitYaml
 from remit.state.settings import StateSettings
 from remit.trust.settings import Mapping, TrustSettings
@@ -37,11 +39,11 @@ class SignInSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One installation."""
+    """One installation. `own_keys`: the folder of the keys that Remit's own issuer signs with."""
 
     file: Path
     estate: Estate
-    issuer: EntraIssuer
+    identity: IdentitySettings
     sign_in: SignInSettings
     credentials: CredentialSettings
     policy: PolicySettings
@@ -49,6 +51,7 @@ class Settings:
     state: StateSettings
     audit: AuditSettings
     trust: TrustSettings
+    own_keys: Path
 
 
 def read(file: Path) -> Settings:
@@ -59,6 +62,8 @@ def read(file: Path) -> Settings:
     except ValidationError as error:
         raise SettingsInvalid(tuple(_translated(document, error)), hint=_HINT) from None
     problems = list(_contradictions(document, yaml))
+    if problems and not identity.has_tenant(yaml):  # nothing that follows can be said without one
+        raise SettingsInvalid(tuple(problems), hint=_HINT)
     try:
         settings = _settings(file.resolve(), yaml)
     except SettingsInvalid as error:  # what the gateway itself says of its settings
@@ -101,8 +106,7 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
         if (kind, name) in seen:
             yield document.problem(path, f"the {kind} `{name}` stands twice")
         seen.add((kind, name))
-    if yaml.sign_in.client not in yaml.issuers[0].entra.clients:
-        yield document.problem(("sign_in", "client"), "`sign_in.client` is not among the issuer's `clients`")
+    yield from identity.contradictions(document, yaml)
     accounts: dict[str, set[str]] = {}
     for name, project in (item for found in yaml.environments.values() for item in found.items()):
         accounts.setdefault(name, set()).update(project.accounts)
@@ -118,6 +122,7 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
 
 def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
     """Everything that must be there once: where it stands, what it is, its name."""
+    yield from identity.names(yaml)
     for environment, found in yaml.environments.items():
         for name, project in found.items():
             path = ("environments", environment, name)
@@ -128,9 +133,9 @@ def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
 
 
 def _settings(file: Path, yaml: RemitYaml) -> Settings:
-    folder, entra = file.parent, yaml.issuers[0].entra
+    folder = file.parent
     state = folder / yaml.state.folder
-    issuer = EntraIssuer(tenant=entra.tenant, audience=entra.audience, clients=frozenset(entra.clients))
+    who = identity.identity(yaml, folder, state, door(yaml))
     audit = AuditSettings(
         folder=state / "audit",
         origin=yaml.audit.origin,
@@ -142,14 +147,15 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
     return Settings(
         file=file,
         estate=estate,
-        issuer=issuer,
+        identity=who,
         sign_in=SignInSettings(yaml.sign_in.client, yaml.sign_in.scope),
-        credentials=_credentials(yaml, entra.tenant),
+        credentials=_credentials(yaml, who.entra.tenant),
         policy=PolicySettings(folder / yaml.policy.folder),
-        gateway=_gateway(yaml, folder, issuer, audit, estate),
-        state=StateSettings(url=f"sqlite:///{state / 'remit.db'}"),
+        gateway=_gateway(yaml, folder, who, audit, estate),
+        state=StateSettings(url=yaml.state.database or f"sqlite:///{state / 'remit.db'}"),
         audit=audit,
-        trust=_trust(yaml, issuer, estate),
+        trust=_trust(yaml, who.entra, estate),
+        own_keys=state / "issuer",
     )
 
 
@@ -179,7 +185,7 @@ def _projects(yaml: RemitYaml) -> Iterator[Project]:
 
 
 def _credentials(yaml: RemitYaml, tenant: str) -> CredentialSettings:
-    on_behalf_of = yaml.credentials.on_behalf_of
+    on_behalf_of, own = yaml.credentials.on_behalf_of, yaml.credentials.own_issuer
     return CredentialSettings(
         tenant=tenant,
         application=on_behalf_of.application,
@@ -187,6 +193,9 @@ def _credentials(yaml: RemitYaml, tenant: str) -> CredentialSettings:
         managed_identity=on_behalf_of.managed_identity,
         provider=yaml.credentials.google.provider,
         mappings=tuple(AccountMapping(one.role, one.project, one.account) for one in yaml.credentials.accounts),
+        own_issuer=own.url if own else "",
+        own_provider=own.provider if own else "",
+        own_groups=frozenset(own.groups) if own else frozenset(),
     )
 
 
@@ -199,18 +208,24 @@ def terminated_hosts(estate: Estate) -> tuple[str, ...]:
     return (*vertex, *_CONTROL)
 
 
+def door(yaml: RemitYaml) -> str:
+    """The URL of the gateway's own door, which also answers the API and people's browsers."""
+    return f"{'https' if yaml.gateway.tls else 'http'}://{yaml.gateway.listen}"
+
+
 def _gateway(
-    yaml: RemitYaml, folder: Path, issuer: EntraIssuer, audit: AuditSettings, estate: Estate
+    yaml: RemitYaml, folder: Path, who: IdentitySettings, audit: AuditSettings, estate: Estate
 ) -> GatewaySettings:
     state = folder / yaml.state.folder
     host, _, port = yaml.gateway.listen.rpartition(":")
     upstream, tls = yaml.gateway.upstream, yaml.gateway.tls
     return GatewaySettings(
         hosts=terminated_hosts(estate),
-        issuers=((issuer.issuer, issuer.audience),),
+        issuers=who.accepted,
         arbiter_socket=state / "run" / "arbiter.sock",
         access_log=audit.access_log,
         admin_socket=state / "run" / "envoy.sock",
+        streams_socket=state / "run" / "streams.sock",
         runtime=state / "run" / "envoy",
         authority=state / "door",
         listen_host=host.strip("[]"),

@@ -5,9 +5,11 @@ Meaning for people stands in docs/configuration.md; the way to each room's setti
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Guid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+from remit.settings.identity_schema import Directory, Guid, HttpsUrl, Issuer, SignIn, Transmitter
+from remit.settings.section import Section
+
 ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
 ProjectNumber = Annotated[str, Field(pattern=r"^[1-9][0-9]{5,18}$")]
 Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
@@ -22,33 +24,6 @@ Provider = Annotated[
         pattern=r"^//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+$"
     ),
 ]
-
-
-class Section(BaseModel):
-    """Strict: unknown keys and wrong types are problems, nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Entra(Section):
-    """An Entra tenant that Remit trusts. `clients`: application ids that may obtain tokens for Remit."""
-
-    tenant: Guid
-    audience: Guid
-    clients: Annotated[list[Guid], Field(min_length=1)]
-
-
-class Issuer(Section):
-    """One identity provider."""
-
-    entra: Entra
-
-
-class SignIn(Section):
-    """What `remit login` uses: the public client's application id, and the scope it asks for."""
-
-    client: Guid
-    scope: Annotated[str, Field(min_length=1)]
 
 
 class ProjectSection(Section):
@@ -82,11 +57,20 @@ class Google(Section):
     provider: Provider
 
 
+class OwnIssuer(Section):
+    """Remit as an issuer, for those whom Entra cannot exchange on behalf of, and the provider that accepts it."""
+
+    url: HttpsUrl
+    provider: Provider
+    groups: list[str] = []
+
+
 class Credentials(Section):
     """How an identity becomes a Google credential."""
 
     on_behalf_of: OnBehalfOf
     google: Google
+    own_issuer: OwnIssuer | None = None
     accounts: Annotated[list[Mapping], Field(min_length=1)]
 
 
@@ -121,9 +105,10 @@ class Gateway(Section):
 
 
 class State(Section):
-    """Where Remit keeps what it must not forget, relative to remit.yaml."""
+    """Where Remit keeps what it must not forget: a folder, relative to remit.yaml, and a database in it or not."""
 
     folder: str = ".remit"
+    database: Annotated[str, Field(pattern=r"^postgresql://")] | None = None
 
 
 class Audit(Section):
@@ -145,8 +130,10 @@ class RemitYaml(Section):
     """The whole file."""
 
     version: Annotated[int, Field(ge=1, le=1)]
-    issuers: Annotated[list[Issuer], Field(min_length=1, max_length=1)]
+    issuers: Annotated[list[Issuer], Field(min_length=1)]
     sign_in: SignIn
+    directory: Directory = Directory()
+    events: list[Transmitter] = []
     environments: Annotated[dict[str, dict[ProjectId, ProjectSection]], Field(min_length=1)]
     credentials: Credentials
     policy: Policy = Policy()

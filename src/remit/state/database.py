@@ -1,9 +1,9 @@
-"""Opening the database: one engine from a URL, with what SQLite needs to be durable.
+"""Opening the database: one engine from a URL, with what each kind needs to be durable.
 
-WAL, so that readers never stop the writer, and `synchronous=FULL`, so that a commit is on the disk before it
-returns (https://www.sqlite.org/pragma.html#pragma_synchronous). A writing engine begins with `BEGIN IMMEDIATE`:
-what a transaction reads is what it may build on, also with a second process at work
-(https://www.sqlite.org/lang_transaction.html). Leaves out PostgreSQL, which comes with fleets.
+SQLite, on one machine: WAL, so that readers never stop the writer, and `synchronous=FULL`, so that a commit is on the
+disk before it returns (https://www.sqlite.org/pragma.html#pragma_synchronous). A writing engine begins with `BEGIN
+IMMEDIATE`: what a transaction reads is what it may build on, also with a second process at work
+(https://www.sqlite.org/lang_transaction.html). PostgreSQL, for many: `postgres.py`.
 """
 
 import os
@@ -13,22 +13,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from remit.model.errors import Problem, SettingsInvalid
+from remit.state import postgres
 from remit.state.settings import StateSettings
+
+_FORMS = "write `sqlite:////absolute/path.db` or `postgresql://HOST/DATABASE`"
 
 
 def open_database(settings: StateSettings) -> Engine:
-    """The engine that writes. The file is made when it is absent, readable by its owner only.
+    """The engine that writes. A SQLite file is made when it is absent, readable by its owner only.
 
-    Raises `SettingsInvalid` for a URL that is not SQLite with an absolute path, `OSError` when the file
-    cannot be made.
+    Raises `SettingsInvalid` for a URL of another kind, `OSError` when the file cannot be made.
     """
     path = database_path(settings.url)
+    if path is None:
+        return postgres.engine(_parsed(settings.url), settings.busy_ms, read_only=False)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # SQLite gives its -wal and -shm files the permissions of the database
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -38,27 +42,35 @@ def open_database(settings: StateSettings) -> Engine:
 def open_database_to_read(settings: StateSettings) -> Engine:
     """An engine that cannot write, for queries and for evidence on a read-only disk.
 
-    Raises `SettingsInvalid` as `open_database` does, and when there is no such database, or when its last commits
+    Raises `SettingsInvalid` as `open_database` does, and when there is no such SQLite file, or when its last commits
     lie in a `-wal` file that cannot be read without writing.
     """
     path = database_path(settings.url)
+    if path is None:
+        return postgres.engine(_parsed(settings.url), settings.busy_ms, read_only=True)
     if not path.is_file():
         raise _invalid(f"there is no database at `{path}`")
     return _engine(f"{_uri(path)}?{_read_mode(path)}", settings.busy_ms, "BEGIN", _nothing)
 
 
-def database_path(url: str) -> Path:
-    """The file that a SQLite URL names; raises `SettingsInvalid`."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise _invalid("the database URL cannot be read", hint="write `sqlite:////absolute/path.db`") from None
+def database_path(url: str) -> Path | None:
+    """The file that a SQLite URL names, `None` for PostgreSQL; raises `SettingsInvalid`."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "postgresql":
+        return None
     if parsed.get_backend_name() != "sqlite":
-        raise _invalid(f"the database `{parsed.get_backend_name()}` is not supported", hint="use `sqlite:////…`")
+        raise _invalid(f"the database `{parsed.get_backend_name()}` is not supported", hint=_FORMS)
     path = Path(parsed.database or "")
     if not path.is_absolute():
-        raise _invalid("the database URL names no absolute path", hint="write `sqlite:////absolute/path.db`")
+        raise _invalid("the database URL names no absolute path", hint=_FORMS)
     return path
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError:
+        raise _invalid("the database URL cannot be read", hint=_FORMS) from None
 
 
 def _read_mode(path: Path) -> str:

@@ -1,15 +1,16 @@
 """How tables come to be and change: each room's tables have a version, and each version one step to the next.
 
-A step is a list of statements. All of them run in one transaction, which SQLite grants to DDL as well, so that a
+A step is a list of statements. All of them run in one transaction, which both kinds grant to DDL as well, so that a
 database is of one version or of the next, never between. A database that is newer than the program is refused.
 """
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, insert, select, text, update
+from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, func, insert, select, text, update
 
 from remit.model.errors import RemitError
 
+_LOCK = 0x72656D6974  # "remit"
 _metadata = MetaData()
 _versions = Table(
     "schema_versions",
@@ -31,6 +32,8 @@ def migrate(engine: Engine, room: str, metadata: MetaData, steps: Sequence[Seque
     """
     wanted = len(steps) + 1
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # two installations that start at once; SQLite has one writer anyway
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         _metadata.create_all(connection)
         found = connection.execute(select(_versions.c.version).where(_versions.c.room == room)).scalar()
         if found is None:

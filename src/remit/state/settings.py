@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class StateSettings:
     """Where the state lives.
 
-    `url`: SQLAlchemy URL, `sqlite:////absolute/path.db`; `busy_ms`: how long a writer waits for another one,
-    short, since a decision has one second in all.
+    `url`: `sqlite:////absolute/path.db` or `postgresql://HOST/DATABASE`; `busy_ms`: how long a writer waits for
+    another one, short, since a decision has one second in all.
     """
 
     url: str

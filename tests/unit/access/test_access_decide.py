@@ -10,14 +10,14 @@ from remit.access.decide import LEASE_MS, Decide, Rooms
 from remit.access.exchange import Exchange
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import DeterminingPolicy, Verdict
-from remit.model.errors import HopFailed, NotRecorded, Refused
+from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decision_id
 from remit.model.operation import Action, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.record import Recorded
-from remit.model.secret import AccessToken, UnverifiedToken
+from remit.model.secret import AccessToken, SessionSecret, UnverifiedToken
 from remit.model.wire import WireRequest
 
 NOW = 1_800_000_000
@@ -44,6 +44,34 @@ WIRE = WireRequest(UnverifiedToken("t"), "POST", "h", "/v1/x:predict?alt=json", 
 
 
 @dataclass
+class Doors:
+    """Sessions, revocations and surroundings, told what to answer."""
+
+    session: tuple[Identity, UnverifiedToken | None] | Exception = (DANA, None)
+    revoked: Exception | None = None
+    around: dict = field(default_factory=dict)
+    asked: list[tuple] = field(default_factory=list)
+    epoch: int = 7
+
+    async def authenticate(self, session, now):
+        self.asked.append(("session", session.reveal(), now))
+        if isinstance(self.session, Exception):
+            raise self.session
+        return self.session
+
+    def check(self, identity, job, now):
+        self.asked.append(("revoked", identity, job, now))
+        if self.revoked is not None:
+            raise self.revoked
+
+    def observe(self, identity, circumstances):
+        self.asked.append(("around", identity))
+        if "error" in self.around:
+            raise self.around["error"]
+        return replace(circumstances, **self.around)
+
+
+@dataclass
 class House:
     """Every room as a fake that can be told to fail; `told` is the order in which they were asked."""
 
@@ -57,6 +85,7 @@ class House:
     recording: list[Exception | None] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     entries: list[dict] = field(default_factory=list)
+    doors: Doors = field(default_factory=Doors)
 
     def _tell(self, step, value):
         self.told.append(step)
@@ -71,6 +100,7 @@ class House:
         return self._tell("what", self.request)
 
     def decide(self, identity, request, circumstances):
+        self.circumstances = circumstances
         return self._tell("may", self.verdict)
 
     def purpose(self, identity, request):
@@ -83,10 +113,21 @@ class House:
 
     async def obtain(self, identity, token, purpose):
         self.obtained_for = purpose
+        self.obtained_with = token
         return self._tell("with", self.credential)
 
     def rooms(self):
-        return Rooms(self, self, self, self, self, lambda: NOW * 1_000_000)
+        return Rooms(
+            authenticator=self,
+            sessions=self.doors,
+            revocations=self.doors,
+            observer=self.doors,
+            classifier=self,
+            judge=self,
+            recorder=self,
+            obtainer=self,
+            clock=lambda: NOW * 1_000_000,
+        )
 
     def run(self, wire=WIRE):
         return asyncio.run(Decide(self.rooms())(wire))
@@ -316,3 +357,79 @@ def test_a_hop_that_breaks_in_an_unforeseen_way_is_an_outcome_too():
     answer = house.run()
     assert answer.decision.verdict.reasons == (Reason.EXCHANGE_UNAVAILABLE,)
     assert house.entries[1]["hop"] == "credentials"
+
+
+def test_a_session_stands_in_for_a_token_and_its_token_goes_on():
+    inner = UnverifiedToken("inner")
+    house = House(doors=Doors(session=(DANA, inner)))
+    answer = house.run(replace(WIRE, token=None, session=SessionSecret("cookie")))
+    assert answer.decision.permitted
+    assert house.obtained_with == inner
+    assert house.told == ["what", "may", "account", "write", "with"]
+    house = House(doors=Doors(session=(DANA, None)))
+    assert house.run(replace(WIRE, token=None, session=SessionSecret("cookie"))).decision.permitted
+    assert house.obtained_with is None
+
+
+@pytest.mark.parametrize(
+    ("token", "session", "reason"),
+    [
+        (None, None, Reason.TOKEN_MISSING),
+        (UnverifiedToken("t"), SessionSecret("s"), Reason.TOKEN_MALFORMED),
+    ],
+)
+def test_exactly_one_of_token_and_session_is_an_identity(token, session, reason):
+    house = House()
+    answer = house.run(replace(WIRE, token=token, session=session))
+    assert answer.decision.verdict.reasons == (reason,)
+    assert house.told == ["write"]
+    assert house.doors.asked == []
+
+
+@pytest.mark.parametrize(
+    ("revoked", "reason", "not_before"),
+    [
+        (Refused(Reason.REVOKED), Reason.REVOKED, 0),
+        (SignInAgain(NOW - 5), Reason.SIGN_IN_AGAIN, NOW - 5),
+        (Refused(Reason.PLANE_UNAVAILABLE), Reason.PLANE_UNAVAILABLE, 0),
+    ],
+)
+def test_whoever_is_revoked_gets_no_further_and_the_record_names_them(revoked, reason, not_before):
+    house = House(doors=Doors(revoked=revoked))
+    answer = house.run(replace(WIRE, job="j-1"))
+    assert house.told == ["who", "write"]
+    assert house.doors.asked == [("revoked", DANA, "j-1", NOW)]
+    assert answer.decision.verdict.reasons == (reason,)
+    assert answer.decision.verdict.not_before == not_before
+    assert answer.decision.circumstances.epoch == 7
+    assert house.entries[0]["principal"] == DANA.principal.key
+    assert (house.entries[0]["job"], house.entries[0]["epoch"]) == ("j-1", 7)
+
+
+def test_what_is_around_the_caller_is_judged_and_recorded():
+    house = House(doors=Doors(around={"country": "DE", "risk": "low", "locations": frozenset({"b", "a"})}))
+    house.run()
+    assert house.circumstances.country == "DE"
+    [entry] = house.entries
+    assert (entry["country"], entry["risk"], entry["locations"]) == ("DE", "low", ["a", "b"])
+
+
+def test_not_knowing_what_is_around_is_a_refusal():
+    answer = House(doors=Doors(around={"error": OSError("the file is gone")})).run()
+    assert answer.decision.verdict.reasons == (Reason.PLANE_UNAVAILABLE,)
+    assert answer.credential is None
+
+
+def test_the_broker_asks_for_revocations_too():
+    class Buckets:
+        def buckets(self, project):
+            raise AssertionError
+
+        def request(self, buckets, mode):
+            raise AssertionError
+
+    house = House(doors=Doors(revoked=Refused(Reason.REVOKED)))
+    answer = asyncio.run(Exchange(house.rooms(), Buckets())(UnverifiedToken("t"), "p", "10.0.0.1", "j-2"))
+    assert answer.decision.verdict.reasons == (Reason.REVOKED,)
+    assert house.doors.asked == [("revoked", DANA, "j-2", NOW)]
+    assert house.entries[0]["reasons"] == ["revoked"]

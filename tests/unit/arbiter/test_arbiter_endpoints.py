@@ -11,10 +11,14 @@ import httpx
 import pytest
 
 from remit.arbiter import refusal
+from remit.arbiter.account import Account
 from remit.arbiter.application import Endpoints, application, serve
 from remit.arbiter.check import Check
+from remit.arbiter.events import Events
 from remit.arbiter.health import Health
 from remit.arbiter.person import Person
+from remit.arbiter.revoke import Revocations
+from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.token import Token
 from remit.model.credential import Credential
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
@@ -71,8 +75,8 @@ class House:
         self.asked.append(wire)
         return self.answer
 
-    async def exchange(self, token, project, peer):
-        self.exchanged.append((token.reveal(), project, peer))
+    async def exchange(self, token, project, peer, job):
+        self.exchanged.append((token.reveal(), project, peer, job))
         return self.answer
 
     async def authenticate(self, token, now):
@@ -80,6 +84,9 @@ class House:
         if token.reveal() != "dana":
             raise Refused(Reason.TOKEN_EXPIRED)
         return DANA
+
+    async def receive(self, token, now):
+        return None
 
     def probe(self, name):
         async def said():
@@ -98,6 +105,11 @@ class House:
                 person=Person(self.authenticate, self.decisions.get, clock),
                 health=Health({name: self.probe(name) for name in self.wrong}),
                 configuration={"tenant": "tid"},
+                revocations=Revocations(self),
+                events=Events(self.receive, clock),
+                sign_in=SignInPages(self, clock),
+                account=Account(self, "https://host.example", clock),
+                documents={"/saml/adfs": lambda: "<m/>", "/.well-known/jwks.json": lambda: {"keys": []}},
             )
         )
 
@@ -306,6 +318,24 @@ def test_no_challenge_for_anybody_else(found):
     assert "www-authenticate" not in refusal.headers(found)
 
 
+def test_a_sign_in_older_than_a_revocation_is_asked_to_be_newer():
+    verdict = Verdict(Outcome.DENY, (Reason.SIGN_IN_AGAIN,), not_before=NOW - 5, hint="sign in again")
+    found = decision(verdict)
+    assert refusal.status(found) == 401
+    claims = refusal.headers(found)["www-authenticate"].partition('claims="')[2].rstrip('"')
+    assert json.loads(base64.b64decode(claims)) == {"access_token": {"nbf": {"essential": True, "value": str(NOW - 5)}}}
+    plain = decision(verdict, replace(DANA, authentication=Authentication()))
+    assert refusal.headers(plain)["www-authenticate"] == "Bearer"
+    assert refusal.message(plain).endswith("; sign in again")
+
+
+def test_no_challenge_where_a_new_sign_in_would_not_help():
+    locked = denied(Reason.REVOKED)
+    assert refusal.status(locked) == 403
+    assert refusal.challenge(locked) == ""
+    assert "www-authenticate" not in refusal.headers(locked)
+
+
 def test_the_hint_of_a_step_up_names_the_decision():
     found = step_up(set())
     assert f"`remit login --for {found.id}`" in refusal.message(found)
@@ -337,7 +367,7 @@ def test_an_exchange_answers_as_rfc_8693_says(house, client):
         "decision": house.answer.decision.id,
     }
     assert answer.headers["cache-control"] == "no-store"
-    assert house.exchanged == [("dana", "contoso-fraud-test", "10.0.0.9")]
+    assert house.exchanged == [("dana", "contoso-fraud-test", "10.0.0.9", "")]
 
 
 @pytest.mark.parametrize(
@@ -496,3 +526,29 @@ async def _first_answer(client, path):
         except httpx.TransportError:
             await asyncio.sleep(0.01)
     raise AssertionError("nobody listens")
+
+
+def test_what_anybody_may_read(client):
+    assert client.get("/.well-known/jwks.json").json() == {"keys": []}
+    found = client.get("/saml/adfs")
+    assert (found.text, found.headers["content-type"]) == ("<m/>", "application/xml")
+
+
+def test_a_browsers_session_is_an_identity_when_there_is_no_other(house, client):
+    client.get("/check/v1/x", headers={"cookie": "a=b; __Host-remit=secret"})
+    assert house.asked[-1].session.reveal() == "secret"
+    assert "secret" not in str(house.asked[-1].headers)
+    client.get("/check/v1/x", headers={"cookie": "__Host-remit=secret", "authorization": "Bearer dana"})
+    assert house.asked[-1].session is None
+    client.get("/check/v1/x", headers={"cookie": "__Host-remit=secret", "authorization": "nonsense"})
+    assert (house.asked[-1].session, house.asked[-1].token) == (None, None)
+    answer = client.get("/check/v1/x", headers={"cookie": "__Host-remit=a; __Host-remit=b"})
+    assert answer.status_code == 400
+
+
+def test_a_program_behind_the_sidecar_is_not_challenged():
+    found = step_up({"cp1"})
+    assert refusal.challenge(found)
+    behind = replace(found, circumstances=replace(found.circumstances, job="j-1"))
+    assert refusal.challenge(behind) == ""
+    assert refusal.status(behind) == 403

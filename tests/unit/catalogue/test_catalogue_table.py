@@ -86,7 +86,7 @@ def test_the_neighbours_are_actions_too():
     assert {name for name in known if name.startswith("storage.")} == {
         f"storage.objects.{verb}" for verb in ("get", "list", "insert", "delete")
     }
-    assert len(known) == 1144 + 7
+    assert len(known) == 1144 + 10
 
 
 def test_two_permissions_are_named_by_the_stronger():

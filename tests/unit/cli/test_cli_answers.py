@@ -99,44 +99,6 @@ def installation(monkeypatch):
     return monkeypatch
 
 
-def test_login(run, installation):
-    code, out, err = run("login", "--url", URL)
-    assert (code, out) == (0, "")
-    assert err == f"open https://login and enter the code ABC\nsigned in as Dana at {URL}\n"
-    assert SignIn.asked == [URL, None]
-
-
-def test_login_for_a_decision(run, installation):
-    code, out, _ = run("login", "--for", "d-1", "--json")
-    events = [json.loads(line) for line in out.splitlines()]
-    assert code == 0
-    assert [event["event"] for event in events] == ["code", "signed_in"]
-    assert events[0]["user_code"] == "ABC"
-    assert events[1]["name"] == "Dana"
-    assert json.loads(SignIn.asked[0])["access_token"]["acrs"]["value"] == "c1"
-
-
-def test_a_decision_that_needs_no_stronger_sign_in(run, installation):
-    installation.setattr(Broker, "challenge", "")
-    code, _, err = run("login", "--for", "d-1")
-    assert (code, err) == (2, "error: decision `d-1` does not ask for a stronger sign-in\n")
-
-
-def test_whoami(run, installation):
-    code, out, err = run("whoami")
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        "Dana (person, guest)",
-        "  principal  tid/dana",
-        f"  at         {URL}",
-        "  roles      MLEngineer",
-        "  groups     none",
-        "  signed in  by pwd, mfa, c1",
-        "  token      renewed by itself, 0 minutes left",
-    ]
-    assert json.loads(run("whoami", "--json")[1]) == IDENTITY
-
-
 def test_token(run, installation):
     assert run("token", "gs://p") == (0, "ya29.p\n", "")
     assert json.loads(run("token", "gs://p", "--json")[1]) == {

@@ -1,6 +1,7 @@
 """A cloud in small: Entra, its metadata server, Google STS and IAM, on one real server, told how to behave."""
 
 import asyncio
+import base64
 import importlib.util
 import json
 import sys
@@ -21,7 +22,8 @@ from remit.credentials.azure_imds import ManagedIdentity
 from remit.credentials.entra_obo import EntraOnBehalfOf
 from remit.credentials.google_iam import GoogleIam
 from remit.credentials.google_sts import GoogleSts
-from remit.credentials.obtainer import Obtainer
+from remit.credentials.obtainer import Obtainer, OwnWay
+from remit.credentials.own_issuer import OwnIssuer
 from remit.credentials.settings import AccountMapping, CredentialSettings
 from remit.model.identity import Authentication, Identity, Kind, Principal
 
@@ -40,6 +42,9 @@ SETTINGS = CredentialSettings(
         ),
         AccountMapping("Pipeline", "contoso-fraud-test", "trainer@contoso-fraud-test.iam.gserviceaccount.com"),
     ),
+)
+OWN_PROVIDER = (
+    "//iam.googleapis.com/projects/100000000002/locations/global/workloadIdentityPools/contoso/providers/remit"
 )
 HOPS = ("azure-imds", "entra-obo", "google-sts", "google-iam", "google-downscope")
 
@@ -111,7 +116,13 @@ class Cloud:
         return {"token_type": "Bearer", "expires_in": self.life["entra-obo"], "access_token": token}
 
     def _google_sts(self, asked: Any, form: dict[str, Any], number: int) -> dict[str, Any]:
-        return self._google(f"fed({form['subject_token']})", self.life["google-sts"])
+        subject = form["subject_token"]
+        if form["audience"] == OWN_PROVIDER:
+            payload = subject.split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+            assert claims["aud"] == f"https:{OWN_PROVIDER}"
+            subject = f"own({claims['sub']};{','.join(claims['groups'])};{','.join(claims['roles'])})"
+        return self._google(f"fed({subject})", self.life["google-sts"])
 
     def _google_downscope(self, asked: Any, form: dict[str, Any], number: int) -> dict[str, Any]:
         rules = json.loads(form["options"])["accessBoundary"]["accessBoundaryRules"]
@@ -148,15 +159,28 @@ def certificate(fake_https: ModuleType, tmp_path_factory: pytest.TempPathFactory
     return fake_https.Certificate(tmp_path_factory.mktemp("tls"))
 
 
+@pytest.fixture(scope="session")
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of keys, made once: RSA keys take their time."""
+    folder = tmp_path_factory.mktemp("own")
+    OwnIssuer("https://remit.contoso.example", folder)
+    return folder
+
+
 Story = Callable[[Obtainer, Cloud, Clock], Awaitable[None]]
 
 
 @pytest.fixture
-def tell(fake_https: ModuleType, certificate: Any) -> Callable[..., None]:
-    """Runs a story with an obtainer whose hops go to a cloud over TLS (and to its metadata server without)."""
+def tell(fake_https: ModuleType, certificate: Any, own_folder: Path) -> Callable[..., None]:
+    """Runs a story with an obtainer whose hops go to a cloud over TLS (and to its metadata server without).
+
+    `own`: whether Remit has an issuer of its own; `groups`: those that it tells.
+    """
 
     @asynccontextmanager
-    async def world(seconds: float) -> AsyncIterator[tuple[Obtainer, Cloud, Clock]]:
+    async def world(
+        seconds: float, *, own: bool, groups: frozenset[str]
+    ) -> AsyncIterator[tuple[Obtainer, Cloud, Clock]]:
         clock = Clock()
         cloud = Cloud(fake_https, clock)
         async with (
@@ -164,21 +188,24 @@ def tell(fake_https: ModuleType, certificate: Any) -> Callable[..., None]:
             fake_https.FakeServer(cloud, None) as plain,
             httpx.AsyncClient(verify=certificate.client(), trust_env=False) as client,
         ):
+            issuer = OwnIssuer("https://remit.contoso.example", own_folder, groups=groups)
+            own_sts = GoogleSts(client, OWN_PROVIDER, timeout=seconds, base=secure.url)
             obtainer = Obtainer(
                 SETTINGS,
                 identity=ManagedIdentity(client, SETTINGS.managed_identity, timeout=seconds, host=plain.url),
                 entra=EntraOnBehalfOf(client, SETTINGS, timeout=seconds, authority=secure.url),
                 sts=GoogleSts(client, SETTINGS.provider, timeout=seconds, base=secure.url),
                 iam=GoogleIam(client, timeout=seconds, wall=clock.wall, base=secure.url),
+                own=OwnWay(issuer, own_sts) if own else None,
                 clock=clock.clock,
                 wall=clock.wall,
             )
             yield obtainer, cloud, clock
             await obtainer.close()
 
-    def told(story: Story, timeout: float = 5.0) -> None:
+    def told(story: Story, timeout: float = 5.0, *, own: bool = False, groups: frozenset[str] = frozenset()) -> None:
         async def main() -> None:
-            async with world(timeout) as (obtainer, cloud, clock):
+            async with world(timeout, own=own, groups=groups) as (obtainer, cloud, clock):
                 await story(obtainer, cloud, clock)
 
         asyncio.run(main())
@@ -186,13 +213,20 @@ def tell(fake_https: ModuleType, certificate: Any) -> Callable[..., None]:
     return told
 
 
-def somebody(number: int = 1, *roles: str, tenant: str = TID, kind: Kind = Kind.PERSON) -> Identity:
+def somebody(
+    number: int = 1,
+    *roles: str,
+    tenant: str = TID,
+    kind: Kind = Kind.PERSON,
+    groups: frozenset[str] = frozenset(),
+    session: str = "",
+) -> Identity:
     return Identity(
         principal=Principal(
             f"https://login.microsoftonline.com/{tenant}/v2.0", tenant, f"0d000000-0000-4000-8000-{number:012}", kind
         ),
         display="somebody",
-        groups=frozenset(),
+        groups=groups,
         groups_at=0,
         roles=frozenset(roles or ("MLEngineer",)),
         scopes=frozenset(),
@@ -202,6 +236,7 @@ def somebody(number: int = 1, *roles: str, tenant: str = TID, kind: Kind = Kind.
         issued_at=0,
         expires_at=2**40,
         token_id="uti",
+        session=session,
     )
 
 

@@ -30,6 +30,7 @@ VERTEX = "us-central1-aiplatform.googleapis.com"
 LOGGING = "logging.googleapis.com"
 PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
 STREAM = "/google.cloud.aiplatform.v1.PredictionService/StreamRawPredict"
+IDLE = "/google.cloud.aiplatform.v1.PredictionService/ServerStreamingPredict"
 BIDI = "/google.cloud.aiplatform.v1.PredictionService/StreamingPredict"
 CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
 ISSUER = "https://login.microsoftonline.com/6f1c2a34-8b5d-4e6f-9a01-c0de00000001/v2.0"
@@ -62,11 +63,12 @@ class Reply:
     body: bytes = b""
     delay: float = 0.0
     raw: bytes | None = None
+    hold: bytes | None = None
 
 
-def permit(lease_ms: int = 0, credential: str = "ya29.google", decision: str = DECISION) -> Reply:
+def permit(lease_ms: int = 0, credential: str = "ya29.google", decision: str = DECISION, epoch: int = 0) -> Reply:
     headers = {"x-remit-decision": decision, "authorization": f"Bearer {credential}", "x-remit-lease-ms": str(lease_ms)}
-    return Reply(200, headers)
+    return Reply(200, headers | {"x-remit-epoch": str(epoch)})
 
 
 def refuse(status: int = 403, reason: str = "no_policy_permits", **headers: str) -> Reply:
@@ -124,6 +126,7 @@ class Http1:
         self.answer = answer
         self.server: asyncio.Server | None = None
         self.serving: set[asyncio.Task[None]] = set()
+        self.held: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.serving.add(asyncio.current_task())
@@ -133,6 +136,9 @@ class Http1:
                 self.seen.append(seen)
                 reply = self.answer(seen)
                 await asyncio.sleep(reply.delay)
+                if reply.hold is not None:
+                    await self.hold(reply.hold, reader, writer)
+                    break
                 if reply.raw is not None:
                     writer.write(reply.raw)
                     break
@@ -145,6 +151,16 @@ class Http1:
         finally:
             self.serving.discard(asyncio.current_task())
             writer.close()
+
+    async def hold(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """An answer that stays open, and repeats what it is told, until the caller goes."""
+        self.held.append(writer)
+        writer.write(head)
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        finally:
+            self.held.remove(writer)
 
     def stop(self) -> None:
         async def end() -> None:
@@ -177,6 +193,7 @@ class Calls(grpc.GenericRpcHandler):
 
     def __init__(self, seen: list[Seen]) -> None:
         self.seen = seen
+        self.idle = 0
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         def note(body: bytes) -> None:
@@ -192,6 +209,17 @@ class Calls(grpc.GenericRpcHandler):
                 yield b"%d" % number
                 time.sleep(0.2)
 
+        def idle(body: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+            note(body)
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            self.idle += 1
+            yield b"first"
+            ended.wait(30)
+            self.idle -= 1
+
+        if details.method == IDLE:
+            return grpc.unary_stream_rpc_method_handler(idle)
         if details.method == STREAM:
             return grpc.unary_stream_rpc_method_handler(stream)
         return grpc.unary_unary_rpc_method_handler(unary)
@@ -205,7 +233,8 @@ class Upstream(Http1):
             loop, lambda seen: Reply(200, {"x-upstream": "yes", "set-cookie": "a=b", "alt-svc": "h3"}, seen.body)
         )
         self.files = ensure(folder / "upstream", (VERTEX, LOGGING), dt.datetime.now(dt.UTC))
-        self.grpc = grpc.server(ThreadPoolExecutor(4), handlers=(Calls(self.seen),))
+        self.calls = Calls(self.seen)
+        self.grpc = grpc.server(ThreadPoolExecutor(8), handlers=(self.calls,))
         self.behind = f"{folder}/grpc.sock"
         self.grpc.add_insecure_port(f"unix:{self.behind}")
         self.grpc.start()
@@ -259,6 +288,7 @@ class Issuer:
     def __init__(self) -> None:
         self.key = RSAKey.generate_key(2048, parameters={"kid": "k1", "alg": "RS256", "use": "sig"})
         self.jwks = json.dumps({"keys": [self.key.as_dict(private=False)]})
+        self.keys = {ISSUER: self.jwks}
 
     def token(self, name: str = "dana", **claims: Any) -> str:
         now = int(time.time())
@@ -295,6 +325,7 @@ class World:
                 "access_log": folder / "spool" / "access.log",
                 "admin_socket": folder / "admin.sock",
                 "runtime": folder / "run",
+                "streams_socket": folder / "streams.sock",
                 "authority": folder / "authority",
                 "listen_port": free_port(),
                 "upstream_address": f"127.0.0.1:{self.upstream.port}",
@@ -308,7 +339,7 @@ class World:
         )
         self.envoy = Envoy(self.settings)
         try:
-            self.loop.run(self.envoy.start(self.issuer.jwks))
+            self.loop.run(self.envoy.start(self.issuer.keys))
         except BaseException:
             self.close()
             raise
@@ -335,9 +366,12 @@ class World:
             head += data
         return raw, int(head.split(b" ")[1])
 
-    def tunnel(self, name: str = VERTEX, *, identity: str | None = None, sni: str | None = None) -> ssl.SSLSocket:
+    def tunnel(
+        self, name: str = VERTEX, *, identity: str | None = None, job: str | None = None, sni: str | None = None
+    ) -> ssl.SSLSocket:
         """A TLS connection inside a tunnel, verified against the door's authority."""
         header = f"Proxy-Authorization: Bearer {identity}\r\n" if identity else ""
+        header += f"X-Remit-Job: {job}\r\n" if job else ""
         raw, status = self.connect(name, header)
         assert status == 200
         context = ssl.create_default_context(cafile=str(self.envoy.authority))

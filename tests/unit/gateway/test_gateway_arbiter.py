@@ -34,6 +34,9 @@ def broken(world):
         "no credential": changed(authorization=None),
         "basic credential": changed(authorization="Basic x"),
         "empty credential": changed(authorization="Bearer "),
+        "no epoch": changed(x_remit_epoch=None),
+        "epoch of words": changed(x_remit_epoch="newest"),
+        "epoch too long": changed(x_remit_epoch="1" * 16),
         "no lease": changed(x_remit_lease_ms=None),
         "negative lease": changed(x_remit_lease_ms="-1"),
         "lease of words": changed(x_remit_lease_ms="soon"),
@@ -53,7 +56,8 @@ def broken(world):
 
 
 NAMES = (
-    "no decision", "odd decision", "decision too long", "no credential", "basic credential", "empty credential", "no lease",
+    "no decision", "odd decision", "decision too long", "no credential", "basic credential", "empty credential", "no epoch",
+    "epoch of words", "epoch too long", "no lease",
     "negative lease", "lease of words", "permit with a reason", "created", "no content", "redirect", "server error",
     "teapot", "empty", "not HTTP", "cut off", "refusal of an odd status", "refusal with an odd reason",
     "refusal without a reason",
@@ -100,12 +104,12 @@ def test_a_dead_arbiter_and_its_return(world):
 def test_without_keys_every_check_is_refused(another_world):
     world = another_world()
     world.loop.run(world.envoy.stop())
-    world.loop.run(world.envoy.start(None))
+    world.loop.run(world.envoy.start())
     assert not world.loop.run(world.envoy.healthy())
     unavailable(world, world.call(token=world.issuer.token()))
     with pytest.raises(grpc.RpcError) as caught:
         world.rpc(b"\x0a\x01x", token=world.issuer.token())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert world.arbiter.seen == []
-    world.loop.run(world.envoy.update_keys(world.issuer.jwks))
+    world.loop.run(world.envoy.update_keys(world.issuer.keys))
     assert world.call(token=world.issuer.token()).status == 200

@@ -1,5 +1,6 @@
 """Tunnels, names, headers: what opens, what goes upstream, what is written down."""
 
+import dataclasses
 import json
 import socket
 import ssl
@@ -314,3 +315,77 @@ def test_a_lease_in_the_log(world):
 
 def test_the_passed_headers_are_few():
     assert not {"cookie", "x-goog-user-project", "x-goog-request-reason", "proxy-authorization"} & set(PASSED)
+
+
+@pytest.fixture(scope="module")
+def pages(another_world):
+    return another_world(
+        api_paths=("/healthz", "/sign-in", "/v1/events"), api_prefixes=("/sign-in/", "/saml/", "/.well-known/")
+    )
+
+
+@pytest.fixture
+def paged(pages):
+    pages.reset()
+    headers = {"set-cookie": "__Host-remit=s; Path=/; Secure", "location": "/account"}
+    pages.arbiter.answer = lambda seen: Reply(303, headers, seen.target.encode())
+    return pages
+
+
+@dataclasses.dataclass
+class Reply:
+    status: int
+    headers: dict
+    body: bytes = b""
+    delay: float = 0
+    raw: bytes | None = None
+    hold: bytes | None = None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/sign-in?return=%2Fx",
+        "/sign-in/callback?code=c&state=s",
+        "/saml/okta/acs",
+        "/.well-known/jwks.json",
+        "/saml/a_b~c-d",
+    ],
+)
+def test_pages_go_to_the_arbiter_with_their_cookies(paged, target):
+    answer = api(paged, f"GET {target} HTTP/1.1\r\nHost: remit\r\nCookie: __Host-remit=s\r\n\r\n")
+    assert (answer.status, answer.body) == (303, target.encode())
+    assert answer.headers["set-cookie"] == "__Host-remit=s; Path=/; Secure"
+    assert paged.arbiter.seen[0].one("cookie") == "__Host-remit=s"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/saml", "/saml/", "/saml//acs", "/saml/../check/v1/x", "/saml/%2e%2e/check", "/saml/.hidden", "/saml/a/../b",
+        "/saml/a%2Fb", "/saml/a;b", "/samlx/acs", "//saml/acs", "/x/saml/acs", "/.well-known/", "/sign-in/..", "/check/v1/x",
+    ],
+)  # fmt: skip
+def test_other_pages_do_not(paged, target):
+    assert api(paged, f"GET {target} HTTP/1.1\r\nHost: remit\r\n\r\n").status in {400, 404}
+    assert paged.arbiter.seen == []
+
+
+def test_a_form_of_a_megabyte_and_no_more(paged):
+    head = "POST /saml/okta/acs HTTP/1.1\r\nHost: remit\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    form = "a" * (1024 * 1024 - 10)
+    assert api(paged, f"{head}Content-Length: {len(form)}\r\n\r\n{form}").status == 303
+    assert len(paged.arbiter.seen[0].body) == len(form)
+    longer = "a" * (1024 * 1024 + 10)
+    assert api(paged, f"{head}Content-Length: {len(longer)}\r\n\r\n{longer}").status == 413
+    assert len(paged.arbiter.seen) == 1
+
+
+def test_no_cookie_passes_a_door(paged):
+    paged.arbiter.answer = lambda _: Reply(
+        200,
+        {"x-remit-decision": "d-1", "authorization": "Bearer g", "x-remit-lease-ms": "0", "x-remit-epoch": "0"},
+    )
+    answer = paged.call("/v1/x", token=paged.issuer.token(), headers="Cookie: __Host-remit=s\r\n")
+    assert "set-cookie" not in answer.headers
+    assert not any(seen.all("cookie") for seen in (*paged.upstream.seen, *paged.arbiter.seen))

@@ -286,8 +286,8 @@ def test_without_leases_every_request_is_asked_for(another_world):
 def permit_500():
     from types import SimpleNamespace
 
-    headers = {"x-remit-decision": "d-1", "authorization": "Bearer y", "x-remit-lease-ms": "500"}
-    return SimpleNamespace(status=200, headers=headers, body=b"", delay=0, raw=None)
+    headers = {"x-remit-decision": "d-1", "authorization": "Bearer y", "x-remit-lease-ms": "500", "x-remit-epoch": "0"}
+    return SimpleNamespace(status=200, headers=headers, body=b"", delay=0, raw=None, hold=None)
 
 
 def test_the_table_is_bounded(another_world):
@@ -308,3 +308,150 @@ def test_streams_pass_unbuffered(leased):
         arrived = [time.monotonic() for _ in channel.unary_stream(method)(b"\x0a\x01x", metadata=metadata, timeout=10)]
     assert len(arrived) == 3
     assert arrived[2] - arrived[0] > 0.2
+
+
+def seen_epochs(world, *epochs):
+    """Makes the arbiter answer with these epochs, one after another, and then with the last."""
+    left = list(epochs)
+
+    def answer(_):
+        return world.arbiter.permit(500, epoch=left.pop(0) if len(left) > 1 else left[0])
+
+    world.arbiter.answer = answer
+
+
+@pytest.fixture(scope="module")
+def aged(another_world):
+    """A world of its own: what a worker has seen of epochs stays."""
+    return another_world()
+
+
+@pytest.fixture
+def fresh(aged, world):
+    aged.reset()
+    aged.arbiter.permit, aged.arbiter.refuse = world.arbiter.permit, world.arbiter.refuse
+    return aged
+
+
+def test_a_higher_epoch_ends_every_lease(fresh):
+    token = fresh.issuer.token()
+    seen_epochs(fresh, 1, 1, 2, 2)
+    for path in ("/v1/one", "/v1/two", "/v1/one", "/v1/three", "/v1/three", "/v1/one", "/v1/one"):
+        assert fresh.call(path, token=token).status == 200
+    assert [asked(fresh, f"/v1/{path}") for path in ("one", "two", "three")] == [2, 1, 1]
+
+
+def test_a_refusal_with_a_higher_epoch_ends_them_too(fresh):
+    one, two = fresh.issuer.token("dana"), fresh.issuer.token("ada")
+    seen_epochs(fresh, 3)
+    assert fresh.call("/v1/mine", token=one).status == 200
+    fresh.arbiter.answer = lambda _: fresh.arbiter.refuse(403, "revoked", x_remit_epoch="4")
+    assert fresh.call("/v1/mine", token=two).status == 403
+    assert fresh.call("/v1/mine", token=one).status == 403
+    fresh.arbiter.answer = lambda _: fresh.arbiter.refuse(403, "no_policy_permits", x_remit_epoch="5")
+    assert fresh.call("/v1/other", token=one).reason == "no_policy_permits"
+    assert fresh.call("/v1/mine", token=two).reason == "no_policy_permits"  # and refusals that were repeated
+
+
+def test_an_answer_that_was_under_way_is_asked_for_again(fresh):
+    token = fresh.issuer.token()
+    seen_epochs(fresh, 10, 9, 10)
+    assert fresh.call("/v1/first", token=token).status == 200
+    assert fresh.call("/v1/second", token=token).status == 200
+    assert asked(fresh, "/v1/second") == 2
+
+
+def test_an_arbiter_that_has_not_heard_is_no_arbiter(fresh):
+    token = fresh.issuer.token()
+    seen_epochs(fresh, 20, 19)
+    assert fresh.call("/v1/heard", token=token).status == 200
+    answer = fresh.call("/v1/not", token=token)
+    assert (answer.status, answer.reason) == (503, "plane_unavailable")
+    assert fresh.call("/v1/heard", token=token).status == 200  # its lease is of the highest epoch
+    time.sleep(0.42)
+    assert fresh.call("/v1/heard", token=token).status == 200  # and stands in while it lasts
+    time.sleep(0.2)
+    assert fresh.call("/v1/heard", token=token).status == 503
+    assert len(fresh.upstream.seen) == 3
+
+
+def test_a_refusal_from_before_is_not_believed_either(fresh):
+    token = fresh.issuer.token()
+    seen_epochs(fresh, 30)
+    fresh.call("/v1/heard", token=token)
+    fresh.arbiter.answer = lambda _: fresh.arbiter.refuse(403, "no_policy_permits", x_remit_epoch="29")
+    assert fresh.call("/v1/late", token=token).reason == "plane_unavailable"
+
+
+def test_a_held_lease_of_an_earlier_epoch_does_not_stand_in(fresh):
+    """Its renewal is under way when another answer raises the epoch, and fails."""
+    token = fresh.issuer.token()
+    seen_epochs(fresh, 40)
+    assert fresh.call("/v1/held", token=token).status == 200
+    failing = fresh.arbiter.permit(500).__class__(500, delay=0.06)
+    newer = fresh.arbiter.permit(500, epoch=41)
+    fresh.arbiter.answer = lambda seen: failing if seen.target.endswith("held") else newer
+    time.sleep(0.405)
+    with ThreadPoolExecutor(2) as threads:
+        renewal = threads.submit(fresh.call, "/v1/held", token=token)
+        time.sleep(0.01)
+        assert threads.submit(fresh.call, "/v1/newer", token=token).result().status == 200
+        assert renewal.result().status == 503
+
+
+JOB = "j-" + "0123456789abcdefghijklmnop"
+
+
+def test_a_tunnels_job_goes_to_the_arbiter_and_into_the_key(leased):
+    token = leased.issuer.token()
+    raw = (
+        f"GET /v1/job HTTP/1.1\r\nHost: us-central1-aiplatform.googleapis.com\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    other = JOB[:-1] + "0"
+    for job in (JOB, None, other, JOB, None, other):
+        with leased.tunnel(job=job) as inner:
+            assert leased.send(raw.encode(), connection=inner).status == 200
+    assert [seen.one("x-remit-job") for seen in leased.arbiter.seen] == [JOB, None, other]
+    assert {seen.one("x-remit-peer") for seen in leased.arbiter.seen} == {"127.0.0.1"}
+    assert not any(seen.all("x-remit-job") for seen in leased.upstream.seen)
+
+
+def test_a_job_inside_the_tunnel_is_nobodys(leased):
+    token = leased.issuer.token()
+    for job in (None, JOB):
+        with leased.tunnel(job=job) as inner:
+            head = f"GET /v1/inner HTTP/1.1\r\nHost: us-central1-aiplatform.googleapis.com\r\nAuthorization: Bearer {token}\r\n"
+            forged = f"X-Remit-Job: j-{'z' * 26}\r\nX-Remit-Caller: 6.6.6.6 j-{'z' * 26}\r\n\r\n"
+            assert leased.send((head + forged).encode(), connection=inner).status == 200
+    assert [seen.one("x-remit-job") for seen in leased.arbiter.seen] == [None, JOB]
+    assert {seen.one("x-remit-peer") for seen in leased.arbiter.seen} == {"127.0.0.1"}
+
+
+def test_tunnels_of_many_jobs_at_once_are_never_mixed_up(leased):
+    token = leased.issuer.token()
+    jobs = [None, *(f"j-{number:026d}" for number in range(30))] * 3
+
+    def one(job):
+        raw = f"GET /v1/mix{job} HTTP/1.1\r\nHost: us-central1-aiplatform.googleapis.com\r\nAuthorization: Bearer {token}\r\n\r\n"
+        with leased.tunnel(job=job) as inner:
+            return leased.send(raw.encode(), connection=inner).status
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(one, jobs)) == {200}
+    for seen in leased.arbiter.seen:
+        assert seen.target == f"/check/v1/mix{seen.one('x-remit-job')}"
+
+
+@pytest.mark.parametrize(
+    "job", ["", "j-", "j-1", JOB + "0", JOB.upper(), "x" + JOB, f"{JOB} {JOB}", f"{JOB},{JOB}", "j-" + "-" * 26]
+)
+def test_a_tunnel_for_what_is_no_job(world, job):
+    raw, status = world.connect(headers=f"X-Remit-Job: {job}\r\n")
+    raw.close()
+    assert status == 400 or (status == 403 and "," in job)
+
+
+def test_a_tunnel_for_two_jobs(world):
+    raw, status = world.connect(headers=f"X-Remit-Job: {JOB}\r\n" * 2)
+    raw.close()
+    assert status in {400, 403}

@@ -19,6 +19,8 @@ from remit.gateway.binary import envoy_binary, system_roots
 from remit.gateway.envoy import Envoy
 from remit.model.errors import RemitError
 
+ISSUER = "https://login.microsoftonline.com/6f1c2a34-8b5d-4e6f-9a01-c0de00000001/v2.0"
+
 
 def until(check, seconds=5.0):
     deadline = time.monotonic() + seconds
@@ -105,19 +107,22 @@ def test_a_process_with_a_handler_is():
 def test_new_keys(own):
     key = RSAKey.generate_key(2048, parameters={"kid": "k1", "alg": "RS256", "use": "sig"})
     old, fresh = own.issuer.key, json.dumps({"keys": [key.as_dict(private=False)]})
-    own.loop.run(own.envoy.update_keys(fresh))
-    own.loop.run(own.envoy.update_keys(fresh))  # the same again is no work
+    own.loop.run(own.envoy.update_keys({ISSUER: fresh}))
+    own.loop.run(own.envoy.update_keys({ISSUER: fresh}))  # the same again is no work
     assert own.call("/v1/old", token=own.issuer.token()).reason == "token_signature"
     own.issuer.key = key
     assert own.call("/v1/new", token=own.issuer.token()).status == 200
     own.issuer.key = old
-    own.loop.run(own.envoy.update_keys(own.issuer.jwks))
+    own.loop.run(own.envoy.update_keys(own.issuer.keys))
     assert own.call("/v1/back", token=own.issuer.token()).status == 200
 
 
 def test_keys_that_are_none_leave_the_last_good_ones(own):
-    with pytest.raises(RemitError, match="did not take the new keys"):
-        own.loop.run(own.envoy.update_keys("nonsense"))
+    good = json.loads(own.issuer.jwks)["keys"][0]
+    refused = json.dumps({"keys": [good | {"n": "AQAB" * 2000}]})  # Envoy's own judgement: no such modulus
+    for text, said in (("nonsense", "none that verifies"), (refused, "did not take the new keys")):
+        with pytest.raises(RemitError, match=said):
+            own.loop.run(own.envoy.update_keys({ISSUER: text}))
     assert healthy(own)
     assert own.call("/v1/still", token=own.issuer.token()).status == 200
 
@@ -134,7 +139,7 @@ def test_open_connections_survive_new_keys(own):
                 ]
             }
         )
-        own.loop.run(own.envoy.update_keys(both))
+        own.loop.run(own.envoy.update_keys({ISSUER: both}))
         assert own.send(request.encode(), connection=inner).status == 200
 
 
@@ -143,7 +148,7 @@ def test_keys_that_are_too_old_count_for_nothing(another_world):
     assert world.call(token=world.issuer.token()).status == 200
     until(lambda: world.call("/v1/x", token=world.issuer.token()).status == 503, 8)
     assert not healthy(world)
-    world.loop.run(world.envoy.update_keys(world.issuer.jwks))
+    world.loop.run(world.envoy.update_keys(world.issuer.keys))
     assert world.call("/v1/y", token=world.issuer.token()).status == 200
 
 
@@ -192,13 +197,13 @@ def test_a_leftover_is_ended_and_nothing_else(another_world):
     second = Envoy(world.settings)
     for task in world.envoy._tasks:
         world.loop.loop.call_soon_threadsafe(task.cancel)
-    world.loop.run(second.start(world.issuer.jwks))
+    world.loop.run(second.start(world.issuer.keys))
     until(lambda: world.envoy.pid is None)
     assert second.pid not in {None, left}
     world.loop.run(second.stop())
     (world.settings.runtime / "envoy.pid").write_text(str(os.getpid()))
     world.envoy = Envoy(world.settings)
-    world.loop.run(world.envoy.start(world.issuer.jwks))  # we are alive
+    world.loop.run(world.envoy.start(world.issuer.keys))  # we are alive
     assert healthy(world)
 
 
@@ -209,7 +214,7 @@ def test_a_port_in_use_is_said(world):
         world.settings, runtime=world.folder / "run2", admin_socket=world.folder / "admin2.sock"
     )
     with pytest.raises(RemitError, match="did not come up") as caught:
-        world.loop.run(Envoy(other).start(None))
+        world.loop.run(Envoy(other).start())
     assert "port" in caught.value.hint
 
 

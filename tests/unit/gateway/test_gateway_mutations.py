@@ -72,14 +72,14 @@ def mutated(another_world):
 
 
 class Reply:
-    delay, raw, body = 0, None, b""
+    delay, raw, hold, body = 0, None, None, b""
 
     def __init__(self, status, **headers):
         self.status = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-PERMIT = Reply(200, x_remit_decision="d-1", authorization="Bearer upstream", x_remit_lease_ms="500")
+PERMIT = Reply(200, x_remit_decision="d-1", authorization="Bearer upstream", x_remit_lease_ms="500", x_remit_epoch="0")
 ANSWERS = {
     "refused": Reply(403, x_remit_decision="d-1", x_remit_reason="no_policy_permits"),
     "broken": Reply(200),

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
-from remit.gateway.headers import PASSED, anything_but
+from remit.gateway.headers import PASSED, WEBSOCKET, anything_but
 from remit.gateway.settings import GatewaySettings
 from remit.model.errors import SettingsInvalid
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "gateway"
-KEYS = '{"keys":[]}'
+KEYS = {"https://login.microsoftonline.com/t/v2.0": '{"keys":[]}', "https://token.example": '{"keys":[1]}'}
 PLAIN = GatewaySettings(
     hosts=("us-central1-aiplatform.googleapis.com", "logging.googleapis.com"),
     issuers=(("https://login.microsoftonline.com/t/v2.0", "remit"),),
@@ -38,8 +38,12 @@ EXPOSED = dataclasses.replace(
     upstream_address="10.0.0.2:443",
     upstream_ca=Path("/etc/remit/roots.pem"),
     hosts=("us-central1-aiplatform.googleapis.com",),
-    issuers=(*PLAIN.issuers, ("https://token.example", "remit")),
+    issuers=(*PLAIN.issuers, (PLAIN.issuers[0][0], "api://remit"), ("https://token.example", "remit")),
     leases=False,
+    api_prefixes=("/saml/",),
+    streams=(":streamGenerateContent", ":serverStreamingPredict", "/google.cloud.aiplatform.v1.PredictionService/S"),
+    websockets=("us-central1-aiplatform.googleapis.com",),
+    streams_socket=Path("/run/remit/streams.sock"),
 )
 
 
@@ -50,7 +54,7 @@ EXPOSED = dataclasses.replace(
         ("exposed.json", bootstrap(EXPOSED)),
         ("check.json", discovered_listeners(PLAIN, KEYS)),
         ("check-two-issuers.json", discovered_listeners(EXPOSED, KEYS)),
-        ("check-without-keys.json", discovered_listeners(PLAIN, None)),
+        ("check-without-keys.json", discovered_listeners(PLAIN, {})),
         ("secrets.json", discovered_secrets(Path("/c.pem"), Path("/k.pem"))),
     ],
 )
@@ -70,8 +74,10 @@ def readable(document):
         return [readable(value) for value in document]
     if isinstance(document, str) and "envoy_on_request" in document:
         return "(the gate's program)"
-    return "(every header but those passed)" if document == anything_but(PASSED) else document
+    return PATTERNS.get(document, document) if isinstance(document, str) else document
 
+
+PATTERNS = {anything_but(PASSED): "(every header but those passed)", anything_but(WEBSOCKET): "(… by a WebSocket)"}
 
 BAD = [
     ({"hosts": ()}, "at least one"),
@@ -92,6 +98,17 @@ BAD = [
     ({"api_paths": ("/check",)}, "never `/check`"),
     ({"api_paths": ("/check/x",)}, "never `/check`"),
     ({"api_paths": ("healthz",)}, "plain path"),
+    *(
+        ({"api_prefixes": (it,)}, "plain folder")
+        for it in ("/", "saml/", "/saml", "/check/", "/check/x/", "/a//", "/../")
+    ),
+    ({"streams": ("streamGenerateContent",)}, "neither"),
+    ({"streams": (":a.b",)}, "neither"),
+    ({"streams": PLAIN.streaming_grpc}, "the client streams"),
+    ({"streams": (":x",)}, "set `streams_socket`"),
+    ({"websockets": PLAIN.hosts}, "set `streams_socket`"),
+    ({"websockets": ("a.b",)}, "not among"),
+    ({"streams_socket": Path("relative")}, "absolute"),
     ({"upstream_address": "nowhere"}, "host:port"),
     ({"upstream_address": "a:99999"}, "host:port"),
     ({"concurrency": 0}, "between"),
@@ -150,6 +167,8 @@ PATTERN = re.compile(anything_but(PASSED))
 
 def test_the_pattern_spares_what_is_passed():
     assert not [name for name in PASSED if PATTERN.fullmatch(name)]
+    assert not [name for name in WEBSOCKET if re.fullmatch(anything_but(WEBSOCKET), name)]
+    assert not {"content-length", "transfer-encoding", "cookie", "te", "x-remit-job"} & set(WEBSOCKET)
 
 
 NEAR = st.sampled_from(PASSED).flatmap(

@@ -96,6 +96,18 @@ def workload(person: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
+def first() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The same claims as a v1 token has them."""
+
+    def made(claims: dict[str, Any]) -> dict[str, Any]:
+        renamed = {"azp": "appid", "azpacr": "appidacr", "preferred_username": "unique_name"}
+        kept = {renamed.get(name, name): value for name, value in claims.items()}
+        return {**kept, "iss": f"https://sts.windows.net/{TID}/", "ver": "1.0", "aud": "api://remit"}
+
+    return made
+
+
+@pytest.fixture
 def sign(signing_key: RSAKey) -> Callable[..., UnverifiedToken]:
     def signed(claims: Mapping[str, Any] | bytes, key: RSAKey | None = None, **header: Any) -> UnverifiedToken:
         payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()

@@ -13,12 +13,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from joserfc.jwk import Key, OctKey, RSAKey
 
-from remit.identity.authenticators import Authenticators
-from remit.identity.claims import MAX_LIST
-from remit.identity.entra import MAX_REPORTS, SKEW, EntraAuthenticator
+from remit.identity.ports import Membership
 from remit.identity.settings import EntraIssuer
+from remit.identity.tokens.authenticators import Authenticators
+from remit.identity.tokens.claims import MAX_LIST, MAX_REPORTS, SKEW
+from remit.identity.tokens.entra import EntraAuthenticator
 from remit.model.errors import Refused
-from remit.model.identity import Identity, Kind, Principal
+from remit.model.identity import Device, Identity, Kind, Principal
 from remit.model.reasons import Reason
 from remit.model.secret import UnverifiedToken
 
@@ -45,6 +46,12 @@ class Keys:
 @pytest.fixture
 def authenticator(settings: EntraIssuer, signing_key: RSAKey) -> EntraAuthenticator:
     return EntraAuthenticator(settings, Keys(key_1=signing_key))
+
+
+@pytest.fixture
+def old(person: Claims, first: Any) -> Claims:
+    """Dana's claims in a v1 token."""
+    return first(person)
 
 
 def _ask(authenticator: Any, token: UnverifiedToken, now: int = NOW) -> Identity:
@@ -105,7 +112,8 @@ def test_a_managed_identity_is_a_workload(authenticator: EntraAuthenticator, wor
         ({"iss": f"{LOGIN}/{TID}/v2"}, Reason.TOKEN_ISSUER),
         ({"iss": f"{LOGIN}/{TID.upper()}/v2.0"}, Reason.TOKEN_ISSUER),
         ({"iss": f"{LOGIN}.evil.example/{TID}/v2.0"}, Reason.TOKEN_ISSUER),
-        ({"iss": f"https://sts.windows.net/{TID}/"}, Reason.TOKEN_ISSUER),
+        ({"iss": f"https://sts.windows.net/{TID}"}, Reason.TOKEN_ISSUER),
+        ({"iss": f"https://sts.windows.net/{OTHER}/"}, Reason.TOKEN_ISSUER),
         ({"iss": [f"{LOGIN}/{TID}/v2.0"]}, Reason.TOKEN_ISSUER),
         ({"iss": {"a": 1}}, Reason.TOKEN_ISSUER),
         ({"iss": ""}, Reason.TOKEN_ISSUER),
@@ -130,6 +138,9 @@ def test_a_managed_identity_is_a_workload(authenticator: EntraAuthenticator, wor
         ({"azp": ["a0000000-0000-4000-8000-000000000002"]}, Reason.TOKEN_CLIENT),
         ({"azp": GONE}, Reason.TOKEN_CLIENT),
         ({"azp": GONE, "appid": "a0000000-0000-4000-8000-000000000002"}, Reason.TOKEN_CLIENT),
+        ({"appid": "a0000000-0000-4000-8000-000000000002"}, Reason.TOKEN_CLAIMS),
+        ({"azpacr": "3"}, Reason.TOKEN_CLIENT),
+        ({"azpacr": 1}, Reason.TOKEN_CLIENT),
         # which version and kind
         ({"ver": "1.0"}, Reason.TOKEN_CLAIMS),
         ({"ver": 2.0}, Reason.TOKEN_CLAIMS),
@@ -144,6 +155,8 @@ def test_a_managed_identity_is_a_workload(authenticator: EntraAuthenticator, wor
         ({"nonce": "n"}, Reason.TOKEN_CLAIMS),
         ({"at_hash": "h"}, Reason.TOKEN_CLAIMS),
         ({"c_hash": None}, Reason.TOKEN_CLAIMS),
+        ({"cnf": {"kid": "k"}}, Reason.TOKEN_CLAIMS),
+        ({"events": {}}, Reason.TOKEN_CLAIMS),
         # who
         ({"oid": GONE}, Reason.TOKEN_CLAIMS),
         ({"oid": "dana@contoso.example"}, Reason.TOKEN_CLAIMS),
@@ -164,6 +177,18 @@ def test_a_managed_identity_is_a_workload(authenticator: EntraAuthenticator, wor
         ({"amr": [1]}, Reason.TOKEN_CLAIMS),
         ({"xms_cc": "cp1"}, Reason.TOKEN_CLAIMS),
         ({"idp": ["x"]}, Reason.TOKEN_CLAIMS),
+        ({"wids": ["Global Administrator"]}, Reason.TOKEN_CLAIMS),
+        ({"auth_time": "1795000000"}, Reason.TOKEN_CLAIMS),
+        ({"auth_time": NOW + 1}, Reason.TOKEN_CLAIMS),
+        ({"deviceid": "laptop"}, Reason.TOKEN_CLAIMS),
+        ({"signin_state": "dvc_cmp"}, Reason.TOKEN_CLAIMS),
+        ({"ipaddr": "localhost"}, Reason.TOKEN_CLAIMS),
+        ({"ipaddr": "fe80::1%eth0"}, Reason.TOKEN_CLAIMS),
+        ({"ipaddr": 2130706433}, Reason.TOKEN_CLAIMS),
+        ({"xms_mirid": "fraud-pipeline"}, Reason.TOKEN_CLAIMS),
+        ({"acct": "0"}, Reason.TOKEN_CLAIMS),
+        ({"acct": False}, Reason.TOKEN_CLAIMS),
+        ({"acct": 2}, Reason.TOKEN_CLAIMS),
         # the groups, complete or nothing
         ({"groups": GONE, "_claim_names": {"groups": "src1"}}, Reason.IDENTITY_INCOMPLETE),
         ({"_claim_names": {}}, Reason.IDENTITY_INCOMPLETE),
@@ -214,29 +239,205 @@ def test_an_apps_token_does_not_pass_for_a_persons(
     assert _reason(authenticator, sign(_with(workload, **changes))) is reason
 
 
+@pytest.fixture
+def open_to(settings: EntraIssuer, signing_key: RSAKey) -> Callable[..., EntraAuthenticator]:
+    """The same tenant, with guests from some homes and identifier URIs."""
+
+    def opened(*guests: str, uris: tuple[str, ...] = ()) -> EntraAuthenticator:
+        issuer = EntraIssuer(
+            settings.tenant, settings.audience, settings.clients, uris=frozenset(uris), guests=frozenset(guests)
+        )
+        return EntraAuthenticator(issuer, Keys(key_1=signing_key))
+
+    return opened
+
+
+@pytest.mark.promise("V9")
 @pytest.mark.parametrize(
-    ("changes", "guest"),
+    ("changes", "home"),
     [
-        ({}, False),
-        ({"acct": 1}, True),
-        ({"acct": GONE}, True),
-        ({"acct": "0"}, True),
-        ({"acct": False}, True),
-        ({"acct": 2}, True),
-        ({"idp": f"https://sts.windows.net/{OTHER}/"}, True),
-        ({"idp": "live.com"}, True),
-        ({"idp": f"https://sts.windows.net/{TID}/"}, False),
-        ({"idp": f"{LOGIN}/{TID}/v2.0"}, False),
+        ({}, ""),
+        ({"idp": f"https://sts.windows.net/{TID}/"}, ""),
+        ({"idp": f"{LOGIN}/{TID}/v2.0"}, ""),
+        ({"acct": 1, "idp": f"https://sts.windows.net/{OTHER}/"}, OTHER),
+        ({"acct": 0, "idp": f"https://sts.windows.net/{OTHER}/"}, OTHER),
+        ({"acct": GONE, "idp": f"https://sts.windows.net/{OTHER}/"}, OTHER),
+        ({"acct": 1, "idp": "live.com"}, "live.com"),
+        ({"acct": 1}, TID),
+        ({"acct": 1, "idp": f"https://sts.windows.net/{TID}/"}, TID),
     ],
 )
-def test_whoever_is_not_shown_to_be_a_member_is_a_guest(
-    authenticator: EntraAuthenticator, person: Claims, sign: Sign, changes: Claims, guest: bool
+def test_a_guest_comes_from_a_listed_home_or_not_at_all(
+    open_to: Any, person: Claims, sign: Sign, changes: Claims, home: str
 ) -> None:
-    assert _ask(authenticator, sign(_with(person, **changes))).guest is guest
+    token = sign(_with(person, **changes))
+    identity = _ask(open_to(OTHER, "live.com", TID), token)
+    assert (identity.home, identity.guest) == (home, bool(home))
+    if home:
+        assert _reason(open_to(), token) is Reason.TOKEN_TENANT
+        assert _reason(open_to("6f1c2a34-8b5d-4e6f-9a01-c0de00000003", f"{home}/", ""), token) is Reason.TOKEN_TENANT
+    else:
+        assert _ask(open_to(), token) == identity
 
 
-def test_an_app_of_another_tenant_is_a_guest(authenticator: EntraAuthenticator, workload: Claims, sign: Sign) -> None:
-    assert _ask(authenticator, sign(_with(workload, idp=f"https://sts.windows.net/{OTHER}/"))).guest
+def test_a_refused_guest_is_told_which_home_and_what_to_do(open_to: Any, person: Claims, sign: Sign) -> None:
+    with pytest.raises(Refused) as refused:
+        _ask(open_to(), sign(_with(person, acct=1, idp="evil\x1b[31m")))
+    assert refused.value.reason is Reason.TOKEN_TENANT
+    assert "`evil\ufffd[31m`" in refused.value.message
+    assert "`guests`" in refused.value.hint
+
+
+def test_a_person_who_is_not_said_to_be_a_member_is_refused(open_to: Any, person: Claims, sign: Sign) -> None:
+    with pytest.raises(Refused) as refused:
+        _ask(open_to(TID, OTHER, ""), sign(_with(person, acct=GONE)))
+    assert refused.value.reason is Reason.TOKEN_CLAIMS
+    assert "`acct`" in refused.value.hint
+
+
+def test_an_app_of_another_tenant_is_a_guest(open_to: Any, workload: Claims, sign: Sign) -> None:
+    token = sign(_with(workload, idp=f"https://sts.windows.net/{OTHER}/"))
+    assert _ask(open_to(OTHER), token).guest
+    assert _reason(open_to(), token) is Reason.TOKEN_TENANT
+
+
+@pytest.mark.parametrize("audience", ["a0000000-0000-4000-8000-000000000001", "api://remit"])
+def test_a_token_of_either_version_is_the_same_identity(
+    open_to: Any, person: Claims, first: Any, sign: Sign, audience: str
+) -> None:
+    authenticator = open_to(uris=("api://remit",))
+    old = _ask(authenticator, sign({**first(person), "aud": audience}))
+    assert old == _ask(authenticator, sign(person))
+
+
+@pytest.mark.promise("T4")
+def test_a_managed_identity_often_has_a_v1_token(open_to: Any, workload: Claims, first: Any, sign: Sign) -> None:
+    place = "/subscriptions/S/resourcegroups/R/providers/Microsoft.ManagedIdentity/userAssignedIdentities/Fraud"
+    claims = {**first(workload), "xms_mirid": place, "appidacr": "2", "wids": [TID]}
+    identity = _ask(open_to(uris=("api://remit",)), sign(claims))
+    assert identity.principal.kind is Kind.WORKLOAD
+    assert identity.client == workload["azp"]
+    assert identity.attributes == (("xms_mirid", place.lower()),)
+    assert not identity.guest
+
+
+def test_a_persons_token_brings_no_azure_resource(open_to: Any, person: Claims, sign: Sign) -> None:
+    assert _ask(open_to(), sign({**person, "xms_mirid": "/subscriptions/s"})).attributes == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"iss": f"{LOGIN}/{TID}/v2.0"}, Reason.TOKEN_CLIENT),  # v2 by its issuer: `azp` is missing
+        ({"ver": "2.0"}, Reason.TOKEN_CLAIMS),
+        ({"appid": GONE}, Reason.TOKEN_CLIENT),
+        ({"appid": GONE, "azp": "a0000000-0000-4000-8000-000000000002"}, Reason.TOKEN_CLIENT),
+        ({"azp": "a0000000-0000-4000-8000-000000000002"}, Reason.TOKEN_CLAIMS),
+        ({"azpacr": "0"}, Reason.TOKEN_CLAIMS),
+        ({"appidacr": "9"}, Reason.TOKEN_CLIENT),
+        ({"appid": "a0000000-0000-4000-8000-000000000009"}, Reason.TOKEN_CLIENT),
+        ({"aud": "api://remit/"}, Reason.TOKEN_AUDIENCE),
+        ({"aud": "API://remit"}, Reason.TOKEN_AUDIENCE),
+        ({"aud": "api://remit-google"}, Reason.TOKEN_AUDIENCE),
+        ({"aud": "https://graph.microsoft.com"}, Reason.TOKEN_AUDIENCE),
+        ({"tid": OTHER}, Reason.TOKEN_TENANT),
+        ({"iss": f"https://sts.windows.net/{OTHER}/"}, Reason.TOKEN_ISSUER),
+        ({"iss": f"https://sts.windows.net/{TID.upper()}/"}, Reason.TOKEN_ISSUER),
+        ({"unique_name": 7}, Reason.TOKEN_CLAIMS),
+    ],
+)
+def test_a_v1_token_that_breaks_a_rule_is_refused_for_that_rule(
+    open_to: Any, old: Claims, sign: Sign, changes: Claims, reason: Reason
+) -> None:
+    assert _reason(open_to(uris=("api://remit",)), sign(_with(old, **changes))) is reason
+
+
+def test_a_v1_audience_counts_when_it_is_listed_only(open_to: Any, person: Claims, first: Any, sign: Sign) -> None:
+    assert _reason(open_to(), sign(first(person))) is Reason.TOKEN_AUDIENCE
+    assert _ask(open_to(uris=("api://remit/",)), sign({**first(person), "aud": "api://remit/"}))
+    v2 = sign({**person, "aud": "api://remit"})
+    assert _reason(open_to(uris=("api://remit",)), v2) is Reason.TOKEN_AUDIENCE
+
+
+def test_where_when_and_on_what_somebody_signed_in(open_to: Any, person: Claims, sign: Sign) -> None:
+    device = "9d000000-0000-4000-8000-000000000001"
+    state = ["dvc_mngd", "dvc_cmp", "kmsi"]
+    told = {"auth_time": NOW - 600, "deviceid": device, "signin_state": state, "ipaddr": "2001:DB8::0001"}
+    identity = _ask(open_to(), sign({**person, **told}))
+    assert identity.authentication.at == NOW - 600
+    assert identity.device == Device(device, managed=True, compliant=True, known_network=False)
+    assert identity.address == "2001:db8::1"
+    unsaid = _ask(open_to(), sign(person))
+    assert (unsaid.authentication.at, unsaid.device, unsaid.address) == (0, Device(), "")
+    assert _ask(open_to(), sign({**person, "signin_state": ["inknownntwk"]})).device.known_network
+
+
+class Directory:
+    """A directory that knows everybody's groups, or is away."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.asked: list[tuple[Principal, int]] = []
+        self._away = away
+
+    async def of(self, principal: Principal, now: int) -> Membership:
+        self.asked.append((principal, now))
+        if self._away:
+            raise Refused(Reason.IDENTITY_INCOMPLETE)
+        return Membership(frozenset({"9a000000-0000-4000-8000-000000000003"}), now - 30)
+
+
+SOURCES = {"src1": {"endpoint": "https://evil.example/getMemberObjects"}}
+
+
+@pytest.mark.parametrize("mark", [{"_claim_names": {"groups": "src1"}, "_claim_sources": SOURCES}, {"hasgroups": True}])
+def test_too_many_groups_are_asked_of_the_directory(
+    settings: EntraIssuer, signing_key: RSAKey, person: Claims, sign: Sign, mark: Claims
+) -> None:
+    token = sign(_with(person, groups=GONE, **mark))
+    directory = Directory()
+    identity = _ask(EntraAuthenticator(settings, Keys(key_1=signing_key), directory), token)
+    assert directory.asked == [(identity.principal, NOW)]
+    assert identity.principal.key == f"{TID}/{person['oid']}"
+    assert identity.groups == {"9a000000-0000-4000-8000-000000000003"}
+    assert identity.groups_at == NOW - 30
+    away = EntraAuthenticator(settings, Keys(key_1=signing_key), Directory(away=True))
+    assert _reason(away, token) is Reason.IDENTITY_INCOMPLETE
+    assert _reason(EntraAuthenticator(settings, Keys(key_1=signing_key)), token) is Reason.IDENTITY_INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_claim_names": {"groups": "src1"}},  # beside groups
+        {"groups": GONE, "_claim_names": {"groups": "src1", "roles": "src1"}},
+        {"groups": GONE, "_claim_names": {"groups": ["src1"]}},
+        {"groups": GONE, "_claim_names": ["groups"]},
+        {"groups": GONE, "_claim_names": None},
+        {"groups": GONE, "hasgroups": "true"},
+        {"groups": GONE, "hasgroups": 1},
+        {"groups": GONE, "hasgroups": False, "_claim_names": {"groups": "src1"}},
+    ],
+)
+def test_any_other_overage_is_incomplete_and_asks_nobody(
+    settings: EntraIssuer, signing_key: RSAKey, person: Claims, sign: Sign, changes: Claims
+) -> None:
+    directory = Directory()
+    authenticator = EntraAuthenticator(settings, Keys(key_1=signing_key), directory)
+    assert _reason(authenticator, sign(_with(person, **changes))) is Reason.IDENTITY_INCOMPLETE
+    assert directory.asked == []
+
+
+def test_the_directory_is_asked_for_good_tokens_only(
+    settings: EntraIssuer, signing_key: RSAKey, other_key: RSAKey, person: Claims, sign: Sign
+) -> None:
+    directory = Directory()
+    authenticator = EntraAuthenticator(settings, Keys(key_1=signing_key), directory)
+    overage = _with(person, groups=GONE, _claim_names={"groups": "src1"})
+    assert _reason(authenticator, sign(overage, other_key)) is Reason.TOKEN_SIGNATURE
+    assert _reason(authenticator, sign({**overage, "aud": OTHER})) is Reason.TOKEN_AUDIENCE
+    assert _reason(authenticator, sign({**overage, "acct": 1})) is Reason.TOKEN_TENANT
+    assert _reason(authenticator, sign({**overage, "exp": NOW - 90})) is Reason.TOKEN_CLAIMS
+    assert directory.asked == []
 
 
 def test_an_address_is_never_the_key(authenticator: EntraAuthenticator, person: Claims, sign: Sign) -> None:

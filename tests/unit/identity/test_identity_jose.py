@@ -4,9 +4,10 @@ import base64
 import json
 
 import pytest
-from joserfc.jwk import ECKey, RSAKey
+from joserfc import jws
+from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
 
-from remit.identity import jose, strict_json
+from remit.identity.tokens import jose, strict_json
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
 from remit.model.secret import UnverifiedToken
@@ -190,6 +191,7 @@ def test_keys_are_loaded_without_their_private_half(signing_key: RSAKey) -> None
     assert not key.is_private
     elliptic = ECKey.generate_key("P-256")
     assert jose.public_members(jose.load_key(elliptic.as_dict(private=True), "ES256")).keys() == {
+        "alg",
         "kty",
         "crv",
         "x",
@@ -199,3 +201,65 @@ def test_keys_are_loaded_without_their_private_half(signing_key: RSAKey) -> None
         jose.load_key({"kty": "oct", "k": "AAAA"}, "HS256")
     with pytest.raises(ValueError, match="not a well-formed key"):
         jose.load_key({"kty": "EC", "crv": "P-256"}, "ES256")
+
+
+def _generated(algorithm: str) -> Key:
+    curves = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+    if algorithm in curves:
+        return ECKey.generate_key(curves[algorithm])
+    return OKPKey.generate_key("Ed25519") if algorithm.startswith("Ed") else RSAKey.generate_key(2048)
+
+
+def _signed(algorithm: str, key: Key) -> jose.Jws:
+    text = f"{_b64(json.dumps({'alg': algorithm, 'kid': 'k'}).encode())}.{BODY}"
+    signature = jws.JWSRegistry.algorithms[algorithm].sign(text.encode(), key)
+    return jose.parse_compact(UnverifiedToken(f"{text}.{_b64(signature)}"))
+
+
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_listed_algorithm_verifies_with_its_own_key_and_no_other(algorithm: str, other_key: RSAKey) -> None:
+    private = _generated(algorithm)
+    key = jose.load_key(private.as_dict(private=True), *ALGORITHMS[ALGORITHMS.index(algorithm) :])
+    assert (key.alg, key.is_private) == (algorithm, False)
+    form = _signed(algorithm, private)
+    jose.verify(form, key, *ALGORITHMS)
+    strangers = [_generated(algorithm), ECKey.generate_key("P-256"), OKPKey.generate_key("Ed448"), other_key]
+    for accepted, stranger in [(("RS999",), key), ((), key), *((ALGORITHMS, stranger) for stranger in strangers)]:
+        with pytest.raises(Refused) as refused:
+            jose.verify(form, stranger, *accepted)
+        assert refused.value.reason is Reason.TOKEN_SIGNATURE
+
+
+def test_a_key_bound_to_one_algorithm_verifies_no_other(signing_key: RSAKey) -> None:
+    form = _signed("PS256", signing_key)
+    public = signing_key.as_dict(private=False)
+    jose.verify(form, jose.load_key({**public, "alg": "PS256"}, "RS256", "PS256"), "RS256", "PS256")
+    for bound in (jose.load_key(public, "RS256", "PS256"), jose.load_key({**public, "alg": "RS256"}, "RS256", "PS256")):
+        with pytest.raises(Refused):
+            jose.verify(form, bound, "RS256", "PS256")
+
+
+def test_no_symmetric_signature_verifies_even_when_asked_for() -> None:
+    secret = OctKey.import_key({"kty": "oct", "k": "A" * 43})
+    for algorithm in ("HS256", "none"):
+        with pytest.raises(Refused):
+            jose.verify(_signed("HS256", secret), secret, algorithm)
+
+
+@pytest.mark.parametrize(
+    ("member", "algorithm"),
+    [
+        (ECKey.generate_key("P-384").as_dict(), "ES256"),
+        (ECKey.generate_key("secp256k1").as_dict(), "ES256"),
+        (OKPKey.generate_key("Ed448").as_dict(), "EdDSA"),
+        (OKPKey.generate_key("X25519").as_dict(), "Ed25519"),
+        ({"kty": "EC", "crv": ["P-256"]}, "ES256"),
+        ({"kty": ["EC"], "crv": {}}, "ES256"),
+    ],
+)
+def test_a_key_of_another_curve_fits_nothing(member: dict[str, object], algorithm: str) -> None:
+    with pytest.raises(ValueError, match="not a key for"):
+        jose.load_key(member, algorithm)

@@ -4,16 +4,25 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
-from joserfc.jwk import RSAKey
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from remit.identity import keys as keys_module
-from remit.identity.entra import EntraAuthenticator
-from remit.identity.keys import MAX_AGE, MAX_ANSWER, MAX_KEYS, UNKNOWN_KID, ProviderKeys
-from remit.identity.settings import EntraIssuer
+from remit.identity.settings import EntraIssuer, OidcIssuer
+from remit.identity.tokens import keys as keys_module
+from remit.identity.tokens.entra import EntraAuthenticator
+from remit.identity.tokens.keys import (
+    FETCH,
+    MAX_AGE,
+    MAX_ANSWER,
+    MAX_KEYS,
+    REFRESH,
+    UNKNOWN_KID,
+    ProviderKeys,
+    read_key_set,
+)
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
 
@@ -76,7 +85,7 @@ def tell(fake_https: ModuleType, certificate: Any, signing_key: RSAKey) -> Calla
     return told
 
 
-def _member(key: RSAKey, kid: str, **more: object) -> dict[str, object]:
+def _member(key: Key, kid: str, **more: object) -> dict[str, object]:
     return {**key.as_dict(private=False), "kid": kid, "use": "sig", **more}
 
 
@@ -125,11 +134,13 @@ def test_a_new_key_works_and_a_removed_one_is_gone(tell: Any, signing_key: RSAKe
         await keys.refresh()
         first = keys.version
         provider.members = [_member(other_key, "key-2")]
-        assert await keys.key("key-2") is None  # asked too recently
-        clock.now += UNKNOWN_KID
-        assert await keys.key("key-2") is not None
+        assert await keys.key("key-2") is not None  # the first token that names it makes Remit ask
         assert await keys.key("key-1") is None
         assert keys.version != first
+        provider.members = [_member(other_key, "key-3")]
+        assert await keys.key("key-3") is None  # a token made it ask too recently
+        clock.now += UNKNOWN_KID
+        assert await keys.key("key-3") is not None
 
     tell(story)
 
@@ -304,3 +315,180 @@ def test_keys_stay_fresh_in_the_background(tell: Any, other_key: RSAKey) -> None
             await task
 
     tell(story)
+
+
+def test_a_removed_key_is_gone_within_a_minute() -> None:
+    assert REFRESH + FETCH < 60
+
+
+def test_a_rotation_fails_no_request(tell: Any, signing_key: RSAKey, other_key: RSAKey) -> None:
+    """Keys published ahead, as providers do, and then not ahead: the background and the tokens ask apart."""
+
+    async def story(provider: Provider, keys: ProviderKeys, clock: Clock, server: Any) -> None:
+        await keys.refresh()
+        provider.members = [_member(signing_key, "key-1"), _member(other_key, "key-2")]
+        await keys.refresh()
+        assert await keys.key("key-1") is not None
+        assert await keys.key("key-2") is not None
+        provider.members = [_member(signing_key, "key-3")]
+        clock.now += REFRESH
+        await keys.refresh()
+        provider.members = [_member(signing_key, "key-4")]
+        clock.now += 1  # the background asked a second ago, and a token may still ask
+        assert await keys.key("key-4") is not None
+
+    tell(story)
+
+
+def test_each_key_is_bound_to_one_of_its_issuers_algorithms(signing_key: RSAKey, other_key: RSAKey) -> None:
+    issuer = OidcIssuer("okta", "https://okta.example", "remit", algorithms=("PS256", "RS256", "ES384", "EdDSA"))
+    members = [
+        _member(signing_key, "unsaid"),
+        _member(other_key, "said", alg="RS256"),
+        _member(ECKey.generate_key("P-384"), "curve"),
+        _member(OKPKey.generate_key("Ed25519"), "edwards", alg="EdDSA"),
+        _member(ECKey.generate_key("P-256"), "another curve"),
+        _member(OKPKey.generate_key("Ed25519"), "another name", alg="Ed25519"),
+        _member(other_key, "another algorithm", alg="RS512"),
+    ]
+    keys = read_key_set({"keys": members}, issuer)
+    assert {kid: key.alg for kid, key in keys.items()} == {
+        "unsaid": "PS256",
+        "said": "RS256",
+        "curve": "ES384",
+        "edwards": "EdDSA",
+    }
+
+
+def test_the_pushed_set_says_each_keys_algorithm(fake_https: ModuleType, certificate: Any, signing_key: RSAKey) -> None:
+    async def main() -> None:
+        async with FakeIssuer(fake_https, certificate) as issuer:
+            issuer.members = [_member(signing_key, "r"), _member(ECKey.generate_key("P-256"), "e", alg="ES256")]
+            keys = issuer.keys(algorithms=("RS256", "ES256"))
+            assert await keys.refresh()
+            told = {member["kid"]: (member["alg"], member["use"]) for member in keys.jwks()["keys"]}
+            assert told == {"r": ("RS256", "sig"), "e": ("ES256", "sig")}
+            assert all("d" not in member for member in keys.jwks()["keys"])
+
+    asyncio.run(main())
+
+
+class FakeIssuer:
+    """An OIDC issuer on loopback whose keys may be on a second host."""
+
+    def __init__(self, fake: ModuleType, certificate: Any) -> None:
+        self.members: list[object] = []
+        self.path = ""
+        self.uri = ""
+        self._fake = fake
+        self._servers = [fake.FakeServer(self._discovery, certificate), fake.FakeServer(self._keys, certificate)]
+        self._client = httpx.AsyncClient(verify=certificate.client())
+
+    async def __aenter__(self) -> Self:
+        for server in self._servers:
+            await server.__aenter__()
+        self.uri = f"{self._servers[1].url}/keys"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+        for server in self._servers:
+            await server.__aexit__()
+
+    @property
+    def url(self) -> str:
+        return self._servers[0].url + self.path
+
+    @property
+    def host(self) -> str:
+        return self._servers[1].url.removeprefix("https://")
+
+    @property
+    def asked(self) -> list[str]:
+        return [asked.path for server in self._servers for asked in server.asked]
+
+    def keys(self, jwks_host: str | None = None, algorithms: tuple[str, ...] = ("RS256",)) -> ProviderKeys:
+        settings = OidcIssuer("fake", self.url, "remit", algorithms=algorithms)
+        return ProviderKeys(settings, self._client, jwks_host=self.host if jwks_host is None else jwks_host)
+
+    def _discovery(self, asked: Any) -> Any:
+        return self._answer({"issuer": self.url, "jwks_uri": self.uri})
+
+    def _keys(self, asked: Any) -> Any:
+        return self._answer({"keys": self.members})
+
+    def _answer(self, document: object) -> Any:
+        return self._fake.Answer(json.dumps(document).encode(), headers=JSON)
+
+
+def test_keys_on_another_host_are_read_when_that_host_is_named(
+    fake_https: ModuleType, certificate: Any, signing_key: RSAKey
+) -> None:
+    async def main() -> None:
+        async with FakeIssuer(fake_https, certificate) as issuer:
+            issuer.members = [_member(signing_key, "key-1")]
+            assert await issuer.keys().refresh()
+            for host in ("", "127.0.0.1", "127.0.0.1:443", f"user@{issuer.host}", f"{issuer.host}.evil.example"):
+                assert not await issuer.keys(host).refresh(), host
+            good = issuer.uri
+            for uri in (
+                good.replace("//", "//user@"),
+                good.replace("//", "//user:secret@"),
+                good.replace("https", "http"),
+                good.replace("https", "HTTP"),
+                f"https://169.254.169.254@evil.example#@{issuer.host}/keys",
+                f"https://evil.example/{issuer.host}/keys",
+                "https://[::ffff:a9fe:a9fe]/keys",
+                "https://2130706433/keys",
+                "file:///etc/passwd",
+                "//evil.example/keys",
+                "https://[/keys",
+                "",
+            ):
+                issuer.uri = uri
+                before = issuer.asked.count("/keys")
+                assert not await issuer.keys().refresh(), uri
+                assert issuer.asked.count("/keys") == before
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", ["", "/", "/realms/ml", "/realms/ml/"])
+def test_a_slash_at_the_end_of_an_issuer_is_part_of_its_name_only(
+    fake_https: ModuleType, certificate: Any, signing_key: RSAKey, path: str
+) -> None:
+    async def main() -> None:
+        async with FakeIssuer(fake_https, certificate) as issuer:
+            issuer.members = [_member(signing_key, "key-1")]
+            issuer.path = path
+            assert await issuer.keys().refresh()
+            assert issuer.asked == [f"{path.rstrip('/')}/.well-known/openid-configuration", "/keys"]
+
+    asyncio.run(main())
+
+
+def test_googles_keys_are_known_to_be_elsewhere() -> None:
+    async def main() -> None:
+        async with httpx.AsyncClient() as client:
+            google = ProviderKeys(OidcIssuer("google", "https://accounts.google.com", "remit"), client)
+            github = ProviderKeys(OidcIssuer("github", "https://token.actions.githubusercontent.com", "remit"), client)
+            assert google._hosts == {"accounts.google.com", "www.googleapis.com"}
+            assert github._hosts == {"token.actions.githubusercontent.com"}
+
+    asyncio.run(main())
+
+
+def test_a_template_stands_for_one_part_of_the_path(signing_key: RSAKey) -> None:
+    settings = EntraIssuer(TID, "a", frozenset())
+    login = "https://login.microsoftonline.com"
+    for signer, counts in {
+        f"{login}/{{tenantid}}/v2.0": True,
+        f"{login}/{TID}/v2.0": True,
+        f"{login}/{{tenantid}}/v2.0/": False,
+        f"{login}/{{tenantid}}": False,
+        "https://{tenantid}.evil.example/x/v2.0": False,
+        f"{login}/x{{tenantid}}/v2.0": False,
+        7: False,
+    }.items():
+        members = [_member(signing_key, "key-1", issuer=signer), _member(signing_key, "key-2")]
+        assert ("key-1" in read_key_set({"keys": members}, settings)) is counts, signer

@@ -7,7 +7,7 @@ import pytest
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate, Project
 from remit.model.identity import Authentication, Identity, Kind, Principal
-from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.operation import OWN_ACTIONS, Action, Group, Operation, Request, Resource
 from remit.policy.judge import CedarJudge
 from remit.policy.settings import PolicySettings
 
@@ -28,6 +28,7 @@ ACTIONS = {
     "storage.objects.list": Group.OBSERVE,
     "storage.objects.insert": Group.CHANGE,
     "storage.objects.delete": Group.CHANGE,
+    **{action.id: action.group for action in OWN_ACTIONS},
 }
 NAMES = {
     "launch": "aiplatform.projects.locations.customJobs.create",

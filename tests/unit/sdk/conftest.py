@@ -1,9 +1,11 @@
 """An installation in small for the sdk: a real HTTP server that answers from a table, and a lab to sign in at."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from remit.sdk.configuration import Configuration
 
 TENANT = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
 CLI = "a0000000-0000-4000-8000-000000000002"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nZG9vcg==\n-----END CERTIFICATE-----\n"  # its digest is all that counts
 
 
 def configuration(url: str, **changes) -> Configuration:
@@ -23,7 +26,7 @@ def configuration(url: str, **changes) -> Configuration:
         "tenant": TENANT,
         "client": CLI,
         "scope": "api://remit/.default",
-        "ca_pem": "-----BEGIN CERTIFICATE-----\ndoor\n-----END CERTIFICATE-----\n",
+        "ca_pem": CERTIFICATE,
         "terminated": frozenset({"logging.googleapis.com"}),
         "refused": frozenset({"sts.googleapis.com"}),
     }
@@ -82,6 +85,9 @@ class SignedIn:
         self.configuration = found
         self.trouble: NotSignedIn | None = None
 
+    def origin(self) -> str:
+        return "a test"
+
     def token(self) -> AccessToken:
         if self.trouble:
             raise self.trouble
@@ -91,6 +97,22 @@ class SignedIn:
 @pytest.fixture
 def signed_in(installation: Installation) -> SignedIn:
     return SignedIn(configuration(installation.url))
+
+
+@pytest.fixture
+def installed(installation: Installation) -> Installation:
+    """An installation whose people sign in at the lab's Entra."""
+    document = {
+        "authority": "https://login.microsoftonline.com",
+        "tenant": TENANT,
+        "client": CLI,
+        "scope": "api://remit/.default",
+        "ca_pem": CERTIFICATE,
+        "terminated": [],
+        "refused": [],
+    }
+    installation.say("/v1/configuration", document)
+    return installation
 
 
 @pytest.fixture(scope="session")
@@ -105,3 +127,21 @@ def lab_environment(lab: lifecycle.Lab, monkeypatch: pytest.MonkeyPatch) -> life
     for name, value in lifecycle.variables(lab).items():
         monkeypatch.setenv(name, value)
     return lab
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_developer_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test meets the keyring, the keeper, the files or the identities of whoever runs it."""
+    import keyring
+    from keyring.backends import fail
+
+    before = keyring.core._keyring_backend
+    keyring.set_keyring(fail.Keyring())  # keyring's own way of saying that there is none
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "HOME"):
+        (tmp_path / "own").mkdir(mode=0o700, exist_ok=True)
+        monkeypatch.setenv(name, str(tmp_path / "own"))
+    for name in tuple(os.environ):
+        if name.startswith(("REMIT_", "AZURE_", "ACTIONS_", "IDENTITY_")):
+            monkeypatch.delenv(name)
+    yield
+    keyring.core._keyring_backend = before

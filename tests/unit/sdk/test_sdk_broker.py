@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from remit.model.errors import Refused, RemitError
+from remit.model.errors import Refused, RemitError, SignInAgain
 from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
 from remit.sdk.broker import Broker
@@ -16,7 +16,7 @@ DOCUMENT = {
     "tenant": "t",
     "client": "c",
     "scope": "s",
-    "ca_pem": "pem",
+    "ca_pem": "-----BEGIN CERTIFICATE-----\nZG9vcg==\n-----END CERTIFICATE-----\n",
     "terminated": ["a"],
     "refused": ["b"],
 }
@@ -30,6 +30,36 @@ def test_an_exchange(installation):
     assert method == "POST"
     assert parse_qs(body.decode())["audience"] == ["//storage.googleapis.com/projects/contoso-fraud-test"]
     assert "authorization" not in headers
+
+
+def test_a_run_s_exchange_names_it(installation):
+    installation.say("/v1/token", {"access_token": "ya29", "expires_in": 900})
+    Broker(installation.url).storage_token(DANA, "p", "j-1")
+    Broker(installation.url).storage_token(DANA, "p")
+    assert [parse_qs(body.decode()).get("job") for *_, body in installation.asked] == [["j-1"], None]
+
+
+@pytest.mark.parametrize(("document", "since"), [({"not_before": 1_700_000_000}, 1_700_000_000), ({}, 0), ([], 0)])
+def test_a_sign_in_that_no_longer_counts_says_since_when(installation, document, since):
+    installation.say("/v1/identity", document, 401, x_remit_reason="sign_in_again")
+    with pytest.raises(SignInAgain) as caught:
+        Broker(installation.url).identity(DANA)
+    assert caught.value.not_before == since
+
+
+def test_groups_are_asked_for_by_their_paths(installation):
+    installation.say("/v1/identity", {"paths": []})
+    Broker(installation.url).identity(DANA, groups=True)
+    assert installation.asked[0][1] == "/v1/identity?groups=paths"
+
+
+def test_no_proxy_reads_what_goes_to_loopback(installation, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    installation.say("/v1/identity", {"name": "Dana"})
+    installation.say("/v1/configuration", DOCUMENT)
+    assert Broker(installation.url).identity(DANA) == {"name": "Dana"}
+    assert fetch(installation.url).client == "c"
 
 
 def test_who_one_is_and_what_was_decided(installation):
@@ -88,7 +118,27 @@ def test_a_configuration(installation):
     assert (found.url, found.terminated, found.refused) == (installation.url, frozenset("a"), frozenset("b"))
 
 
-@pytest.mark.parametrize("document", [b"<html>", [], {}, {**DOCUMENT, "terminated": None}])
+@pytest.mark.parametrize(
+    ("more", "audience"),
+    [({}, ""), ({"scope": "api://remit/.default"}, "api://remit"), ({"audience": "pipelines"}, "pipelines")],
+)
+def test_whom_a_pipeline_s_token_is_for(installation, more, audience):
+    installation.say("/v1/configuration", {**DOCUMENT, **more})
+    found = fetch(installation.url)
+    assert (found.audience, found.provider) == (audience, DOCUMENT["authority"])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<html>",
+        [],
+        {},
+        {**DOCUMENT, "terminated": None},
+        {**DOCUMENT, "ca_pem": "no certificate"},
+        {**DOCUMENT, "authority": "http://login.example"},
+    ],
+)
 def test_what_is_no_installation(installation, document):
     installation.say("/v1/configuration", document)
     with pytest.raises(RemitError, match="no installation of remit answers"):

@@ -88,7 +88,7 @@ def test_another_user_is_not_answered(runtime_folder, monkeypatch):
     server.entry = "secret"
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(address)), daemon=True)
     thread.start()
-    _until(address.exists)
+    _until(lambda: Keeper(address).get() is not None)
     monkeypatch.setattr(keeper, "_peer_uid", lambda connection: os.getuid() + 1)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(address))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from remit.model.errors import NotSignedIn, Refused
+from remit.model.errors import NotSignedIn, Refused, SignInAgain
 from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
 from remit.sdk import metadata
@@ -187,3 +187,24 @@ def test_a_page_in_the_user_s_browser_gets_nothing(headers):
     raw = asyncio.run(Metadata("p", exchange).handle(Head("GET", ACCOUNT + "token", headers)))
     assert raw.startswith(b"HTTP/1.1 403")
     assert exchange.calls == 0
+
+
+def test_once_access_has_been_revoked_there_is_nothing_more(capsys):
+    exchange, told = Exchange(), []
+    server = Metadata("p", exchange, lambda: told.append("over"))
+    assert token(server)[0] == 200
+    server._held = None  # it has ended
+    exchange.trouble = Refused(Reason.REVOKED)
+    assert token(server) == (403, "access has been revoked\n")
+    exchange.trouble = None
+    assert token(server) == (403, "access has been revoked\n")
+    assert (exchange.calls, told) == (2, ["over"])
+    assert capsys.readouterr().err == ""  # whoever started the run says it, once
+    assert ask(server, ROOT + "project/project-id", FLAVOR)[:2] == (200, "p")
+
+
+def test_a_hint_is_told_with_a_refusal(capsys):
+    exchange = Exchange()
+    exchange.trouble = SignInAgain(1_700_000_000)
+    assert token(Metadata("p", exchange))[0] == 200
+    assert capsys.readouterr().err.splitlines()[1] == "hint: sign in again: `remit login`"

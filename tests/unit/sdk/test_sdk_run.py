@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -32,7 +33,7 @@ def python(text, *arguments):
 
 
 @pytest.mark.promise("V22")
-def test_a_command_finds_its_surroundings_and_no_secret(signed_in, installation, tmp_path):
+def test_a_command_finds_its_surroundings_and_no_secret(signed_in, installation, tmp_path, capfd):
     installation.say("/v1/token", {"access_token": "ya29.storage", "expires_in": 900})
     roots = tmp_path / "roots.pem"
     roots.write_text("the roots of before\n")
@@ -61,9 +62,38 @@ def test_a_command_finds_its_surroundings_and_no_secret(signed_in, installation,
     assert found["bundle"] == f"the roots of before\n\n{signed_in.configuration.ca_pem}"
     assert not Path(bundles.pop()).parent.exists()
     assert found["token"]["access_token"] == "ya29.storage"
+    assert re.fullmatch(r"j-[0-9a-hjkmnp-tv-z]{26}", given["REMIT_JOB"])
+    assert capfd.readouterr().err == f"remit: this run is {given['REMIT_JOB']}\n"
+    [(_, _, _, form)] = installation.asked
+    assert f"job={given['REMIT_JOB']}" in form.decode()
     secrets = ("identity-of-dana", "ya29.storage")
     assert not any(secret in value for value in given.values() for secret in secrets)
     assert not any(secret in found["bundle"] for secret in secrets)
+
+
+REVOKED = """
+import os, sys, urllib.error, urllib.request
+request = urllib.request.Request(
+    "http://" + os.environ["GCE_METADATA_HOST"] + "/computeMetadata/v1/instance/service-accounts/default/token",
+    headers={"Metadata-Flavor": "Google"},
+)
+try:
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+except urllib.error.HTTPError as error:
+    print(error.code)
+sys.exit(7)
+"""
+
+
+def test_a_run_that_is_revoked_says_so_and_ends_as_its_command_does(signed_in, installation, capfd):
+    installation.say("/v1/token", {"error": "access_denied"}, 403, x_remit_reason="revoked")
+    assert run(python(REVOKED), "p", signed_in, os.environ) == 7
+    found = capfd.readouterr()
+    assert found.out == "403\n"
+    job = found.err.splitlines()[0].removeprefix("remit: this run is ")
+    assert found.err.splitlines()[1:] == [
+        f"remit: access has been revoked: {job} has no credentials and no connections any more"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,21 @@
 
 import base64
 import json
+import re
 import ssl
+import threading
+from html import unescape
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
 from remit.model.errors import NotSignedIn, RemitError
-from remit.model.secret import Secret
 from remit.sdk import sign_in
 from remit.sdk.keeper import Keeper
-from remit.sdk.sign_in import SignIn, claims_for
+from remit.sdk.pin import Pin
+from remit.sdk.sign_in import SignIn, Wanted
+from remit.sdk.store import Entry
 
 
 class Browser:
@@ -31,6 +36,29 @@ class Browser:
         context = ssl.create_default_context(cafile=self.lab.bundle)
         with httpx.Client(proxy=f"http://127.0.0.1:{self.lab.proxy}", verify=context, trust_env=False) as client:
             client.post(flow["verification_uri"], data=form).raise_for_status()
+
+
+class Opened:
+    """A browser that a sign-in opens: it signs in by the account's hint, and sends the page's form where it says."""
+
+    def __init__(self, lab, account):
+        self.lab = lab
+        self.account = account
+        self.opened = []
+
+    def __call__(self, address):
+        self.opened.append(dict(parse_qsl(urlsplit(address).query)))
+        threading.Thread(target=self._sign_in, args=(address,), daemon=True).start()
+
+    def _sign_in(self, address):
+        context = ssl.create_default_context(cafile=self.lab.bundle)
+        with httpx.Client(proxy=f"http://127.0.0.1:{self.lab.proxy}", verify=context, trust_env=False) as client:
+            page = client.get(f"{address}&login_hint={self.account}").raise_for_status().text
+        fields = {name: unescape(value) for name, value in re.findall(r'name="([^"]+)" value="([^"]*)"', page)}
+        target = urlsplit(unescape(re.search(r'action="([^"]+)"', page)[1]))
+        assert target.hostname == "localhost"
+        headers = {"host": target.netloc}
+        httpx.post(f"http://127.0.0.1:{target.port}", data=fields, headers=headers, trust_env=False).raise_for_status()
 
 
 @pytest.fixture
@@ -57,7 +85,7 @@ def test_one_sign_in_lasts(lab_environment, installation, installed, kept):
     assert len(browser.announced) == 1
     # a stronger sign-in counts at once, also in a process that runs already
     stronger = Browser(lab_environment, "dana@contoso.example", second_factor=True)
-    SignIn.kept(kept).by_device(stronger, claims_for("c1"))
+    SignIn.kept(kept).by_device(stronger, Wanted("c1"))
     assert claims(again.token())["acrs"] == ["c1"]
     # somebody else's sign-in takes its place
     SignIn.kept(kept).by_device(Browser(lab_environment, "ada@contoso.example"))
@@ -70,20 +98,46 @@ def test_one_sign_in_lasts(lab_environment, installation, installed, kept):
     assert "remit login" in caught.value.hint
 
 
-@pytest.fixture
-def installed(installation):
-    installation.say(
-        "/v1/configuration",
-        {
-            "authority": "https://login.microsoftonline.com",
-            "tenant": "6f1c2a34-8b5d-4e6f-9a01-c0de00000001",
-            "client": "a0000000-0000-4000-8000-000000000002",
-            "scope": "api://remit/.default",
-            "ca_pem": "",
-            "terminated": [],
-            "refused": [],
-        },
-    )
+@pytest.mark.promise("V1")
+def test_a_sign_in_in_the_browser(lab_environment, installation, installed, kept):
+    dana = Opened(lab_environment, "dana@contoso.example")
+    SignIn.at(installation.url, kept).by_browser(dana, patience=20)
+    [asked] = dana.opened
+    assert (asked["code_challenge_method"], asked["response_mode"]) == ("S256", "form_post")
+    assert asked["redirect_uri"].startswith("http://localhost:")
+    again = SignIn.kept(kept)
+    found = claims(again.token())
+    assert found["oid"] == "0d000000-0000-4000-8000-000000000001"
+    assert [each.lower() for each in found["xms_cc"]] == ["cp1"]  # so that challenges come
+    assert "acrs" not in found
+    assert again.origin() == kept.place()
+    # more strongly, as a refused decision needs it
+    SignIn.kept(kept).by_browser(dana, Wanted("c1"), patience=20)
+    assert json.loads(dana.opened[1]["claims"])["access_token"]["acrs"] == {"essential": True, "value": "c1"}
+    assert claims(again.token())["acrs"] == ["c1"]
+
+
+def test_a_sign_in_that_is_declined(lab_environment, installation, installed, kept):
+    def tell(browser):
+        httpx.post(lab_environment.control, json={"browser": browser}, trust_env=False).raise_for_status()
+
+    tell({"decline": True})
+    try:
+        with pytest.raises(NotSignedIn, match="did not succeed: AADSTS65004"):
+            SignIn.at(installation.url, kept).by_browser(Opened(lab_environment, "dana@contoso.example"), patience=20)
+    finally:
+        tell({})
+    assert kept.get() is None
+
+
+def test_another_installation_s_sign_in_is_not_taken_over(lab_environment, installation, installed, kept):
+    running = SignIn.at(installation.url, kept)
+    running.by_device(Browser(lab_environment, "dana@contoso.example"))
+    running.token()
+    entry = Entry.opened(kept.get())
+    kept.put(Entry("https://other.example", entry.pin, entry.cache).sealed())
+    with pytest.raises(NotSignedIn, match="nobody is signed in"):
+        running.token()
 
 
 class Provider:
@@ -146,15 +200,20 @@ def test_a_provider_that_does_not_answer(signing, trouble):
 
 def test_no_network_at_all(installation, installed, kept, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    kept.put(Secret(json.dumps({"url": installation.url, "cache": "{}"})))
+    kept.put(Entry(installation.url, Pin("")).sealed())
     with pytest.raises(
         RemitError, match=r"the identity provider at `https:..login\.microsoftonline\.com` does not answer"
     ):
         SignIn.kept(kept)
 
 
-def test_a_claims_request_asks_for_one_context():
-    assert json.loads(claims_for("c1")) == {"access_token": {"acrs": {"essential": True, "value": "c1"}}}
-    for context in ("", "c", "c1x", "c²", "1", 'c1"', "c100"):
+def test_a_claims_request_asks_for_what_is_wanted():
+    context = {"acrs": {"essential": True, "value": "c1"}}
+    later = {"nbf": {"essential": True, "value": "1700000000"}}
+    assert json.loads(Wanted("c1").claims) == {"access_token": context}
+    assert json.loads(Wanted("", 1_700_000_000).claims) == {"access_token": later}
+    assert json.loads(Wanted("c1", 1_700_000_000).claims) == {"access_token": context | later}
+    assert Wanted().claims is None
+    for context in ("c", "c1x", "c²", "1", 'c1"', "c100"):
         with pytest.raises(RemitError, match="is not an authentication context"):
-            claims_for(context)
+            _ = Wanted(context).claims

@@ -101,6 +101,68 @@ def test_a_terminated_host_goes_through_the_gateway_with_the_caller_s_identity(a
         "host: logging.googleapis.com:443",
         "proxy-authorization: Bearer identity-of-dana",
     ]
+    assert "x-remit-job" not in head
+
+
+def test_a_run_s_name_goes_with_its_tunnels():
+    async def story():
+        async with Far(ESTABLISHED) as far:
+            served = Tunnel(fits(f"http://127.0.0.1:{far.port}"), identity, Onward(), "j-1").serve
+            await speak(served, connect("logging.googleapis.com:443"))
+            return far.heads
+
+    [head] = asyncio.run(story())
+    assert "\r\nx-remit-job: j-1\r\n" in head
+
+
+def test_when_access_has_been_revoked_every_tunnel_ends_and_none_opens():
+    async def story():
+        async with Far(ESTABLISHED) as far, Far() as site:
+            opened = Tunnel(fits(f"http://127.0.0.1:{far.port}"), identity, Onward(), "j-1")
+            door = Door(opened.serve)
+            await door.open()
+            ends = []
+            for target in ("logging.googleapis.com:443", f"127.0.0.1:{site.port}"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+                writer.write(connect(target))
+                await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                writer.write(b"hello")
+                assert await asyncio.wait_for(reader.readexactly(5), 5) == b"hello"
+                ends.append((reader, writer))
+            opened.end()
+            for reader, writer in ends:
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.wait_for(reader.read(), 5) == b""
+                writer.close()
+            await asyncio.wait_for(far.ended.wait(), 5)
+            await asyncio.wait_for(site.ended.wait(), 5)
+            await door.close()
+            return [await speak(opened.serve, connect(host)) for host in ("logging.googleapis.com:443", "pypi.org:443")]
+
+    for found in asyncio.run(story()):
+        assert found.startswith(b"HTTP/1.1 403 ")
+        assert b"access has been revoked" in found
+
+
+def test_a_tunnel_that_opens_while_access_is_revoked_carries_nothing():
+    async def story():
+        async with Far(ESTABLISHED) as far:
+
+            def late():
+                opened.end()
+                return identity()
+
+            opened = Tunnel(fits(f"http://127.0.0.1:{far.port}"), late, Onward())
+            door = Door(opened.serve)
+            await door.open()
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            writer.write(connect("logging.googleapis.com:443"))
+            found = await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+            await door.close()
+            return found
+
+    assert asyncio.run(story()) == b""
 
 
 def test_another_host_goes_through_the_proxy_that_was_there_before_without_the_identity():

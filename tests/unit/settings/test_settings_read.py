@@ -46,7 +46,9 @@ def test_the_example_reads():
         ("contoso-fraud-prod", "prod"),
         ("contoso-churn-prod", "prod"),
     ]
-    assert settings.issuer.issuer == "https://login.microsoftonline.com/6f1c2a34-8b5d-4e6f-9a01-c0de00000001/v2.0"
+    assert (
+        settings.identity.entra.issuer == "https://login.microsoftonline.com/6f1c2a34-8b5d-4e6f-9a01-c0de00000001/v2.0"
+    )
     assert settings.gateway.hosts == (
         "us-central1-aiplatform.googleapis.com",
         "logging.googleapis.com",

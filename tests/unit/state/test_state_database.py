@@ -105,7 +105,7 @@ def test_a_missing_database_is_not_made_by_reading(tmp_path):
     ("url", "says"),
     [
         ("nonsense", "cannot be read"),
-        ("postgresql://localhost/remit", "`postgresql` is not supported"),
+        ("mysql://localhost/remit", "`mysql` is not supported"),
         ("sqlite:///relative.db", "no absolute path"),
         ("sqlite://", "no absolute path"),
     ],

@@ -68,7 +68,10 @@ def holds_when_removed(settings: Settings, folder: Path) -> bool:
 
 def _holds_after(settings: Settings, statement: str, folder: Path) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
-    state = database_path(settings.state.url).parent
+    database = database_path(settings.state.url)
+    if database is None:  # the story's own installation is on SQLite
+        raise FileNotFoundError(settings.state.url)
+    state = database.parent
     folder.mkdir(parents=True)
     shutil.copytree(state / "audit", folder / "audit")
     for file in state.glob("remit.db*"):
@@ -78,7 +81,7 @@ def _holds_after(settings: Settings, statement: str, folder: Path) -> bool:
         state=replace(settings.state, url=f"sqlite:///{folder / 'remit.db'}"),
         audit=replace(settings.audit, folder=folder / "audit"),
     )
-    with sqlite3.connect(folder / "remit.db") as database:
-        database.execute(statement)
-    database.close()
+    with sqlite3.connect(folder / "remit.db") as copied:
+        copied.execute(statement)
+    copied.close()
     return holds(copy)

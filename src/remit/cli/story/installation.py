@@ -5,6 +5,8 @@ import socket
 from importlib import resources
 from pathlib import Path
 
+import httpx
+
 from remit.lab.lifecycle import Lab
 
 _LISTEN = "  listen: 127.0.0.1:8443\n"
@@ -29,6 +31,13 @@ def write_contoso(folder: Path, lab: Lab) -> Path:
     target = folder / "remit.yaml"
     target.write_text(text.replace(_LISTEN, gateway), encoding="utf-8")
     return target
+
+
+def publish_keys(door: str, lab: Lab) -> None:
+    """Gives the lab's Google the keys of Remit's own issuer, as an administrator uploads them to the provider."""
+    keys = httpx.get(f"{door}/.well-known/jwks.json", trust_env=False).raise_for_status().json()
+    order = {"provider_keys": {"name": "remit", "jwks": keys}}
+    httpx.post(lab.control, json=order, trust_env=False).raise_for_status()
 
 
 def free_port() -> int:

@@ -33,7 +33,7 @@ class Person:
         self._bundle = bundle
         runtime = folder / name
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._environment = {**environment, "XDG_RUNTIME_DIR": str(runtime)}
+        self._environment = {**environment, "XDG_RUNTIME_DIR": str(runtime), "REMIT_STORE": "keeper"}
 
     def sign_in(self, *arguments: str, second_factor: bool = False) -> None:
         """`remit login --device …`, approved in a browser as this person would."""

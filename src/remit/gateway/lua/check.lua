@@ -17,7 +17,19 @@ local NATIVE = {
   ["Jwks doesn't have key to match kid or alg from Jwt"] = "token_signature",
 }
 
-local function unavailable()
+-- Who opened the tunnel: the address, and the id of the job, if it is one.
+local function caller_of(question)
+  local peer, job = string.match(question.caller, "^(%S+) (%S*)$")
+  return peer, job and string.find(job, "^j%-%w+$") and job or nil
+end
+
+-- The number of a header; `nil` when there is none, or more than a whole number can hold here.
+local function epoch_of(response)
+  local text = response["x-remit-epoch"]
+  return text and #text <= 15 and string.find(text, "^%d+$") and tonumber(text) or nil
+end
+
+function check.unavailable()
   return answer.refusal(503, "plane_unavailable", "remit cannot decide right now")
 end
 
@@ -33,14 +45,18 @@ local function native_refusal(said)
 end
 
 local function permitted(response, id)
-  local credential, life = response["authorization"], response["x-remit-lease-ms"]
+  local credential, life, epoch = response["authorization"], response["x-remit-lease-ms"], epoch_of(response)
+  if not epoch then
+    return check.unavailable()
+  end
   if not credential or not string.find(credential, "^Bearer [%w._~+/=-]+$") then
-    return unavailable()
+    return check.unavailable()
   end
   if not life or not string.find(life, "^%d%d?%d?%d?%d?%d?$") then
-    return unavailable()
+    return check.unavailable()
   end
-  return { permit = true, id = id, credential = credential, mark = "decision/" .. id, lease_ms = tonumber(life) }
+  local mark = "decision/" .. id
+  return { permit = true, id = id, credential = credential, mark = mark, lease_ms = tonumber(life), epoch = epoch }
 end
 
 local REFUSED = { ["400"] = "3", ["401"] = "16", ["403"] = "7", ["503"] = "14" }
@@ -48,12 +64,13 @@ local REFUSED = { ["400"] = "3", ["401"] = "16", ["403"] = "7", ["503"] = "14" }
 local function refused(response, body, id)
   local reason = response["x-remit-reason"]
   if not reason or not string.find(reason, "^[a-z_]+$") or #reason > 64 then
-    return unavailable()
+    return check.unavailable()
   end
   local status = response["x-remit-grpc-status"]
   return {
     permit = false,
     id = id,
+    epoch = epoch_of(response),
     code = tonumber(response[":status"]),
     reason = reason,
     grpc_status = status and string.find(status, "^%d%d?$") and status ~= "0" and status
@@ -67,13 +84,13 @@ end
 local function read(response, body)
   local status, id, reason = response[":status"], response["x-remit-decision"], response["x-remit-reason"]
   if id and (not string.find(id, "^d%-%w+$") or #id > 64) then
-    return unavailable()
+    return check.unavailable()
   end
   if status == "200" and id and not reason then
     return permitted(response, id)
   end
   if reason then
-    return REFUSED[status] and refused(response, body, id) or unavailable()
+    return REFUSED[status] and refused(response, body, id) or check.unavailable()
   end
   local said, number = body, status
   if status == "200" then
@@ -82,19 +99,22 @@ local function read(response, body)
   if number == "401" or number == "16" or NATIVE[said] then
     return native_refusal(said)
   end
-  return unavailable()
+  return check.unavailable()
 end
 
 -- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well.
 function check.ask(handle, settings, question)
   local body = question.method ~= "GET" and question.body or nil
+  local peer, job = caller_of(question)
   local response, said = handle:httpCall("check", {
     [":method"] = question.method,
     [":path"] = "/check" .. question.path,
     [":authority"] = settings.host,
     ["authorization"] = question.identity,
     ["content-type"] = question.kind ~= "" and question.kind or nil,
-    ["x-remit-peer"] = question.peer,
+    ["x-remit-peer"] = peer,
+    ["x-remit-job"] = job,
+    ["x-remit-upgrade"] = question.upgrade and "websocket" or nil,
     ["x-remit-body"] = body and "whole" or "none",
   }, body, settings.timeout_ms)
   return read(response, said)

@@ -28,6 +28,7 @@ local function configured(handle)
     entries = given:get("entries"),
     timeout_ms = given:get("timeout_ms"),
     body_bytes = given:get("body_bytes"),
+    websockets = given:get("websockets"),
     leasable = {},
     streaming = {},
   }
@@ -122,6 +123,10 @@ end
 
 local function read_body(handle, question)
   if question.method == "GET" then
+    question.upgrade = settings.websockets and wire.upgrades(handle)
+    if question.upgrade then
+      return -- there is no body to wait for, and no lease: every WebSocket has a decision of its own
+    end
     question.body, question.key = whole(handle), ""
     return
   end
@@ -146,19 +151,31 @@ local function life(entry)
   return 0
 end
 
+-- What the arbiter says, and when it was asked. An answer from before a revocation that others know of is not taken:
+-- it may only have been under way, so the arbiter is asked once more.
+local function ask_arbiter(handle, question)
+  handle:streamInfo():dynamicMetadata():set("remit", "asked", true)
+  for _ = 1, 2 do
+    local began = lease.now()
+    local entry = check.ask(handle, settings, question)
+    if lease.current(entry.epoch) then
+      return entry, began
+    end
+  end
+  return check.unavailable(), 0
+end
+
 -- Asks, and remembers what may be repeated. `held`: a lease that still lives, whose renewal this is: it stands in when
 -- the arbiter is away, for as long as it would have lasted anyway.
 local function ask(handle, grpc, question, held)
-  local began = lease.now()
-  local entry = refused_unasked(question, grpc)
+  local entry, began = refused_unasked(question, grpc), lease.now()
   if not entry then
-    handle:streamInfo():dynamicMetadata():set("remit", "asked", true)
-    entry = check.ask(handle, settings, question)
+    entry, began = ask_arbiter(handle, question)
   end
   local lasts = life(entry)
   if question.key and lasts > 0 then
     lease.keep(began, settings, entry, lasts, question)
-  elseif entry.code == 503 and held and lease.now() < held.till then
+  elseif entry.code == 503 and held and held.epoch == lease.epoch and lease.now() < held.till then
     return held
   end
   return entry

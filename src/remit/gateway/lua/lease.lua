@@ -1,11 +1,14 @@
 -- The table of leases: the last answer of the arbiter, for the same question, for at most half a second.
 --
--- The key is everything that the arbiter was told: identity, peer, method, path with query, content type, and for
+-- The key is everything that the arbiter was told: identity, peer and job, method, path with query, content type, and for
 -- gRPC the values of the fields that name resources. Nested tables, not one joined text: nothing can be shifted from
 -- one part to the next, and a token of 1.6 KiB is hashed once. The host is not in it: every door has its own table.
 -- Bounded by two generations: the young one becomes the old one when it is half the bound, or half a second, old.
+-- A revocation raises the epoch that every answer carries: the first answer with a higher one ends all leases of this
+-- table. The epoch never falls while Envoy lives: an installation that is restored from a backup with a lower one is
+-- answered 503 until its Envoys are started anew, as its supervisor does.
 
-local lease = { young = {}, old = {}, count = 0, turned = 0 }
+local lease = { young = {}, old = {}, count = 0, turned = 0, epoch = 0 }
 
 local clock
 
@@ -27,7 +30,7 @@ end
 
 local function dig(tree, question)
   local branch = tree[question.identity]
-  branch = branch and branch[question.peer]
+  branch = branch and branch[question.caller]
   branch = branch and branch[question.path]
   branch = branch and branch[question.method]
   branch = branch and branch[question.kind]
@@ -48,6 +51,20 @@ function lease.find(now, question)
   return entry, false
 end
 
+-- Whether an answer of this epoch may be believed: not one that is older than another answer that was seen, since who
+-- gave it has not heard of a revocation. `nil` is no epoch, and says nothing about revocations.
+function lease.current(epoch)
+  if not epoch or epoch == lease.epoch then
+    return true
+  end
+  if epoch < lease.epoch then
+    return false
+  end
+  lease.epoch = epoch
+  lease.young, lease.old, lease.count = {}, {}, 0
+  return true
+end
+
 local function grow(branch, key)
   local next = branch[key]
   if not next then
@@ -62,7 +79,7 @@ function lease.keep(began, settings, entry, life, question)
   if lease.count >= settings.entries / 2 or began - lease.turned >= settings.lease_ms then
     lease.old, lease.young, lease.count, lease.turned = lease.young, {}, 0, began
   end
-  local branch = grow(grow(grow(lease.young, question.identity), question.peer), question.path)
+  local branch = grow(grow(grow(lease.young, question.identity), question.caller), question.path)
   branch = grow(grow(branch, question.method), question.kind)
   entry.till, entry.renew = began + life, began + life * 4 / 5
   branch[question.key] = entry

@@ -23,8 +23,13 @@ function wire.read(handle)
     kind = headers:get("content-type") or "",
     encoding = headers:get("content-encoding"),
     identity = headers:get("authorization"),
-    peer = headers:get("x-remit-peer"),
+    caller = headers:get("x-remit-caller"), -- the address and the job of who opened the tunnel, as the door wrote them
   }
+end
+
+-- Whether the request becomes a WebSocket: only where that is served has the header come this far.
+function wire.upgrades(handle)
+  return handle:headers():get("upgrade") ~= nil
 end
 
 function wire.calls_itself_grpc(kind)

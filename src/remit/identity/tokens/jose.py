@@ -4,7 +4,7 @@ RFC 7515 compact serialisation, narrowed by RFC 8725: no library checked here is
 of padding, duplicate members, unknown `crit` or deep nesting through), so form is decided here, and joserfc is
 asked for one thing: does this signature verify with exactly this key and exactly this algorithm. Leaves out:
 encryption, JSON serialisation, detached content, symmetric keys, whose keys they are (`keys`), what the claims
-mean (`entra`).
+mean (`entra`, `oidc`).
 """
 
 import base64
@@ -14,34 +14,40 @@ from dataclasses import dataclass, field
 
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, RSAKey
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from remit.identity import strict_json
+from remit.identity.tokens import strict_json
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
 from remit.model.secret import UnverifiedToken
 
 MAX_TOKEN = 16 * 1024  # 200 groups, Entra's most, make a token of 11 KiB
-MAX_HEADER = 512  # joserfc's own bound; Entra's header has 120 characters
-MAX_PAYLOAD = MAX_TOKEN
+MAX_HEADER = 512  # Entra's header has 120 characters
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]*")
 _SEGMENTS = 3
 # every other member is refused: `crit` and `b64` change how the rest is read, `jku`, `x5u` and `jwk` bring a key
 # along, `cty` and `zip` nest and compress, `nonce` marks tokens that only Graph may read
 _MEMBERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
-_KEY_TYPES = {
-    "RS256": "RSA",
-    "RS384": "RSA",
-    "RS512": "RSA",
-    "PS256": "RSA",
-    "PS384": "RSA",
-    "PS512": "RSA",
-    "ES256": "EC",
-    "ES384": "EC",
-    "ES512": "EC",
+# the type and the curve of an algorithm's key: RFC 7518 section 3.1, RFC 8037, RFC 9864
+_FITS = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", "")),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+    **dict.fromkeys(("EdDSA", "Ed25519"), ("OKP", "Ed25519")),
+}
+_MEMBERS_OF: Mapping[str, tuple[type[Key], tuple[str, ...]]] = {
+    "RSA": (RSAKey, ("n", "e")),
+    "EC": (ECKey, ("crv", "x", "y")),
+    "OKP": (OKPKey, ("crv", "x")),
 }
 _MIN_MODULUS = 2048  # bits: RFC 7518 sections 3.3 and 3.5
+# moduli of one maker's chips are powers of 65537 modulo small primes, and can be factored: CVE-2017-15361 (ROCA)
+_FACTORABLE = {
+    prime: frozenset(pow(65537, power, prime) for power in range(prime))
+    for prime in (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +90,64 @@ def read_claims(token: Jws) -> dict[str, object]:
     return claims
 
 
-def verify(token: Jws, key: Key, algorithm: str) -> None:
-    """Returns when the signature verifies with this key and algorithm; raises `Refused`, `TOKEN_SIGNATURE`."""
-    if token.alg != algorithm:
-        raise Refused(Reason.TOKEN_SIGNATURE, f"the token is not signed with `{algorithm}`")
-    registry = jws.JWSRegistry(algorithms=[algorithm])
-    registry.max_payload_length = MAX_PAYLOAD
+def verify(token: Jws, key: Key, *algorithms: str) -> None:
+    """Returns when the signature verifies with this key and one of the issuer's algorithms, the key's own if bound.
+
+    Raises `Refused` with `TOKEN_SIGNATURE`, for symmetric algorithms too.
+    """
+    if token.alg not in algorithms or token.alg not in _FITS or (key.alg or token.alg) != token.alg:
+        raise Refused(Reason.TOKEN_SIGNATURE, f"the token is not signed with {_named(algorithms)}")
+    text, _, signature = token.token.reveal().rpartition(".")
     try:
-        jws.deserialize_compact(token.token.reveal(), key, registry=registry)
-        verified = True
+        algorithm = jws.JWSRegistry.algorithms[token.alg]
+        algorithm.check_key(key)
+        verified = algorithm.verify(text.encode("ascii"), _decode(signature), key)
     except (JoseError, ValueError):
         verified = False
     if not verified:  # outside the handler, so that no library's error, which holds the token, is chained to ours
         raise Refused(Reason.TOKEN_SIGNATURE)
 
 
-def load_key(member: Mapping[str, object], algorithm: str) -> Key:
-    """One public key of a JWK set for one algorithm; raises `ValueError` for a key that is not meant for it.
+def load_key(member: Mapping[str, object], *algorithms: str) -> Key:
+    """One public key of a JWK set, bound to one of the algorithms; raises `ValueError` for a key that fits none.
 
-    Private members are left behind (RFC 7517 section 4: `use`, `key_ops`, `alg` limit what a key is for).
+    A key that does not name its algorithm takes the first one that its type and curve fit. Private members are left
+    behind (RFC 7517 section 4: `use`, `key_ops`, `alg` limit what a key is for).
     """
-    kind = _KEY_TYPES.get(algorithm)
-    if kind is None or member.get("kty") != kind:
-        raise ValueError(f"is not a key for `{algorithm}`")
+    algorithm = _bound(member, algorithms)
     operations = member.get("key_ops", ["verify"])
     if member.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise ValueError("is not a key for signatures")
-    if member.get("alg", algorithm) != algorithm:
-        raise ValueError(f"is bound to another algorithm than `{algorithm}`")
-    names = ("n", "e") if kind == "RSA" else ("crv", "x", "y")
+    kind, _ = _FITS[algorithm]
+    loader, names = _MEMBERS_OF[kind]
     public = {name: value for name in names if isinstance(value := member.get(name), str)}
     try:
-        key = RSAKey.import_key({"kty": kind, **public}) if kind == "RSA" else ECKey.import_key({"kty": kind, **public})
+        key = loader.import_key({"kty": kind, "alg": algorithm, **public})
     except (JoseError, KeyError, ValueError) as error:
         raise ValueError("is not a well-formed key") from error
     if isinstance(key, RSAKey) and key.raw_value.key_size < _MIN_MODULUS:
         raise ValueError("is an RSA key of fewer than 2048 bits")
+    if isinstance(key, RSAKey) and _factorable(key.public_key.public_numbers().n):
+        raise ValueError("is an RSA key of a kind that can be factored")
     return key
+
+
+def _factorable(modulus: int) -> bool:
+    return all(modulus % prime in remainders for prime, remainders in _FACTORABLE.items())
+
+
+def _bound(member: Mapping[str, object], algorithms: tuple[str, ...]) -> str:
+    shape = (member.get("kty"), member.get("crv", "") if member.get("kty") != "RSA" else "")
+    fitting = [name for name in algorithms if _FITS.get(name) == shape]
+    if not fitting:
+        raise ValueError(f"is not a key for {_named(algorithms)}")
+    if member.get("alg", fitting[0]) not in fitting:
+        raise ValueError(f"is bound to another algorithm than {_named(algorithms)}")
+    return str(member.get("alg", fitting[0]))
+
+
+def _named(algorithms: tuple[str, ...]) -> str:
+    return " or ".join(f"`{name}`" for name in algorithms)
 
 
 def public_members(key: Key) -> dict[str, str]:

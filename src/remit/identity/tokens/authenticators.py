@@ -7,7 +7,7 @@ out: what each issuer demands (`entra`).
 from collections.abc import Mapping
 from typing import Protocol
 
-from remit.identity import jose
+from remit.identity.tokens import jose
 from remit.model.errors import Refused
 from remit.model.identity import Identity
 from remit.model.reasons import Reason

@@ -1,0 +1,158 @@
+"""The signing keys of Remit's own issuer: a folder of files that only their owner may read.
+
+RSA in PKCS #8, PEM. All keys of the folder are published; the newest that has been there long enough for readers to
+know it signs, so that a rotation is: put a new key there, publish, and remove the old one when its last token has
+ended. Leaves out: keys that live in a cloud's key service. `kid`: RFC 7638.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from remit.model.errors import Problem, SettingsInvalid
+
+BITS = 3072  # of a new key; Google takes any RSA key of 2048 and more
+MIN_BITS = 2048  # RFC 7518 section 3.3
+SETTLE = 600.0  # seconds that a new key is published before it signs; a folder's only key signs at once
+_FILE_LIMIT = 16 * 1024  # bytes; a PKCS #8 key of 4096 bits has about 3300
+_FIRST = "issuer-000001.pem"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnKey:
+    """One key; `made`: when its file was written, seconds since the epoch."""
+
+    private: rsa.RSAPrivateKey
+    kid: str
+    made: float
+
+    def jwk(self) -> dict[str, str]:
+        """The public half (RFC 7517)."""
+        return {**_required(self.private), "use": "sig", "alg": "RS256", "kid": self.kid}
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """A compact RS256 token."""
+        header = {"alg": "RS256", "kid": self.kid, "typ": "JWT"}
+        signed = f"{_encode(_json(header))}.{_encode(_json(claims))}"
+        signature = self.private.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{signed}.{_encode(signature)}"
+
+    def __repr__(self) -> str:
+        return f"<OwnKey {self.kid}>"
+
+
+class OwnKeys:
+    """A folder of keys, read anew when it changes. `wall`: seconds since the epoch.
+
+    Raises `SettingsInvalid` when a key is not one, or when others could read or change it.
+    """
+
+    def __init__(self, folder: Path, wall: Callable[[], float]) -> None:
+        self._folder = folder
+        self._wall = wall
+        self._seen: tuple[tuple[str, int], ...] = ()
+        self._keys: tuple[OwnKey, ...] = ()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _files(folder):
+            _make(folder / _FIRST)
+        self.published()
+
+    def published(self) -> tuple[OwnKey, ...]:
+        """All keys, the oldest first; raises `SettingsInvalid`."""
+        files = _files(self._folder)
+        if not files:
+            raise _invalid(self._folder, "the own issuer has no key any more")
+        seen = tuple((path.name, path.lstat().st_mtime_ns) for path in files)
+        if seen != self._seen:
+            self._keys, self._seen = tuple(sorted(map(_load, files), key=lambda key: key.made)), seen
+        return self._keys
+
+    def signing(self) -> OwnKey:
+        """The newest key that has settled, else the oldest; raises `SettingsInvalid`."""
+        keys = self.published()
+        settled = [key for key in keys if key.made <= self._wall() - SETTLE]
+        return settled[-1] if settled else keys[0]
+
+    def add(self) -> OwnKey:
+        """Put a new key beside the others and return it; it signs once it has settled."""
+        number = max(int(path.stem.rpartition("-")[2]) for path in _files(self._folder)) + 1
+        _make(self._folder / f"issuer-{number:06}.pem")
+        return max(self.published(), key=lambda key: key.made)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("issuer-*.pem") if path.stem.rpartition("-")[2].isdigit())
+
+
+def _make(path: Path) -> None:
+    """A new key, whole or not at all; the one of another process that was faster stays."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".issuer-")  # 0600 from the start
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(name)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except FileExistsError:
+        return
+    finally:
+        Path(name).unlink()
+
+
+def _load(path: Path) -> OwnKey:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _invalid(path, f"the own issuer's key cannot be opened: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid != os.geteuid():
+            raise _invalid(path, "the own issuer's key can be reached by others", hint=f"chmod 600 {path}")
+        pem = file.read(_FILE_LIMIT)
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise _invalid(path, "the own issuer's key is not a PEM private key") from None
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_BITS:
+        raise _invalid(path, f"the own issuer's key is not an RSA key of {MIN_BITS} bits or more")
+    return OwnKey(key, _thumbprint(key), status.st_mtime)
+
+
+def _required(key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """The members that RFC 7638 takes the thumbprint over, in its order."""
+    numbers = key.public_key().public_numbers()
+    return {"e": _encode(_bytes(numbers.e)), "kty": "RSA", "n": _encode(_bytes(numbers.n))}
+
+
+def _thumbprint(key: rsa.RSAPrivateKey) -> str:
+    return _encode(hashlib.sha256(_json(_required(key))).digest())
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8)
+
+
+def _invalid(path: Path, message: str, *, hint: str = "") -> SettingsInvalid:
+    return SettingsInvalid((Problem(str(path), 0, 0, message),), hint=hint)

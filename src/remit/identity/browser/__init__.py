@@ -1,0 +1,1 @@
+"""People with a browser: signing in at a provider, and the sessions that follow."""

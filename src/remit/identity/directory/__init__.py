@@ -1,0 +1,1 @@
+"""What the directory says beyond a token: groups and how they came about, and who no longer counts."""

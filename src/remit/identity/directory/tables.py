@@ -1,0 +1,33 @@
+"""What the directory's poll has told, and the risk that providers reported: shared by all arbiters.
+
+`assembly` hands them to `state`, which makes them, as the room `identity_directory`.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
+
+metadata = MetaData()
+
+STEPS: tuple[tuple[str, ...], ...] = ()
+"""Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
+
+told = Table(
+    "directory_told",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("locked", Boolean, nullable=False),
+    Column("before", BigInteger, nullable=False),
+    Column("sure", Boolean, nullable=False),
+)
+"""What was last told to the revocations of one account: so that a restart, or a second arbiter, tells nothing twice.
+
+`subject`: `Principal.key`; `before`: epoch seconds, 0 for nothing; `sure`: false while it is being told.
+"""
+
+risks = Table(
+    "identity_risks",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("level", String, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+)
+"""The newest word of a provider on one principal's risk. `at`: of the event, epoch seconds."""

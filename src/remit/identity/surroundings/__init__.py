@@ -1,0 +1,1 @@
+"""What is true around a caller: country, named locations, risk."""

@@ -1,0 +1,160 @@
+"""The directory as it stands: accounts, sessions and memberships that change while the lab runs.
+
+One object, made once and handed to whoever plays Microsoft: Graph changes it and reads it, Entra asks it before it
+issues anything.
+
+    directory = Directory(clock)
+    directory.enabled(oid)                a disabled, deleted or unknown account neither signs in nor refreshes
+    directory.sessions_valid_from(oid)    seconds since the epoch; a sign-in older than this gives no more tokens
+    directory.groups_of(oid)              every group, nested ones included, in Contoso's order
+    directory.commands()                  for the control door: disable, enable, revoke_sessions, join, leave, delete
+
+Born from `contoso`; leaves out names, licences and everything else that nobody here asks for.
+Source: learn.microsoft.com/graph/api/resources/user, .../user-revokesigninsessions.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from remit.lab import contoso
+from remit.lab.contoso import Group
+
+CREATED = 1_736_150_400  # 2025-01-06T08:00:00Z: when every account of Contoso was made
+
+
+@dataclass(slots=True)
+class Entry:
+    """One user or service principal. `sessions`: whole seconds since the epoch, as Graph tells them."""
+
+    id: str
+    name: str
+    person: bool
+    enabled: bool = True
+    sessions: int = CREATED
+    deleted: bool = False
+
+
+class Directory:
+    """The tenant's accounts and groups. `clock`: seconds since the epoch."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        groups: Iterable[Group] = contoso.GROUPS,
+    ) -> None:
+        self._clock = clock
+        self._groups = {group.id: group for group in groups}
+        self._above: dict[str, set[str]] = {}
+        for group in self._groups.values():
+            for member in group.members:
+                self._above.setdefault(member, set()).add(group.id)
+        self._entries = {entry.id: entry for entry in _born()}
+        self._journal: list[str] = []
+
+    def enabled(self, oid: str) -> bool:
+        """Whether the account exists and may sign in."""
+        entry = self._entries.get(oid.lower())
+        return entry is not None and entry.enabled and not entry.deleted
+
+    def sessions_valid_from(self, oid: str) -> int:
+        """When the account's sessions were last ended, seconds since the epoch; 0 for an unknown account."""
+        entry = self._entries.get(oid.lower())
+        return entry.sessions if entry else 0
+
+    def groups_of(self, oid: str) -> tuple[Group, ...]:
+        """Every group of a principal or of a group, nested ones included, itself excluded unless it nests in itself."""
+        found: set[str] = set()
+        ahead = [oid.lower()]
+        while ahead:
+            above = self._above.get(ahead.pop(), set()) - found
+            found |= above
+            ahead += above
+        return tuple(group for group in self._groups.values() if group.id in found)
+
+    def direct_groups_of(self, oid: str) -> tuple[Group, ...]:
+        """The groups that name this principal or group among their members."""
+        above = self._above.get(oid.lower(), set())
+        return tuple(group for group in self._groups.values() if group.id in above)
+
+    def find(self, oid: str) -> Entry | None:
+        """An account that was not deleted."""
+        entry = self._entries.get(oid.lower())
+        return None if entry is None or entry.deleted else entry
+
+    def group(self, group: str) -> Group | None:
+        """The group with this id."""
+        return self._groups.get(group.lower())
+
+    def entries(self, *, person: bool) -> tuple[Entry, ...]:
+        """All users, or all service principals, that were not deleted."""
+        return tuple(entry for entry in self._entries.values() if entry.person is person and not entry.deleted)
+
+    @property
+    def serial(self) -> int:
+        """How many changes of accounts there have been."""
+        return len(self._journal)
+
+    def changed_since(self, serial: int, *, person: bool) -> tuple[Entry, ...]:
+        """Users or service principals that changed after `serial`, deleted ones included."""
+        changed = (self._entries[oid] for oid in dict.fromkeys(self._journal[serial:]))
+        return tuple(entry for entry in changed if entry.person is person)
+
+    def set_enabled(self, oid: str, enabled: bool) -> None:  # noqa: FBT001 - as Graph's `accountEnabled`
+        """Enable or disable an account; raises `KeyError` for an unknown one."""
+        self._entries[oid.lower()].enabled = enabled
+        self._journal.append(oid.lower())
+
+    def revoke_sessions(self, oid: str) -> None:
+        """End all sessions of an account now; raises `KeyError` for an unknown one."""
+        self._entries[oid.lower()].sessions = int(self._clock())
+        self._journal.append(oid.lower())
+
+    def delete(self, oid: str) -> None:
+        """Delete an account, and with it its memberships; raises `KeyError` for an unknown one."""
+        self._entries[oid.lower()].deleted = True
+        self._journal.append(oid.lower())
+        self._above.pop(oid.lower(), None)
+
+    def restore(self, oid: str) -> None:
+        """Undo `delete`, without the memberships; raises `KeyError` for an unknown account."""
+        self._entries[oid.lower()].deleted = False
+        self._journal.append(oid.lower())
+
+    def join(self, group: str, member: str) -> bool:
+        """Add a member to a group; false when it is one already. Raises `KeyError` for an unknown group."""
+        above = self._above.setdefault(member.lower(), set())
+        if self._groups[group.lower()].id in above:
+            return False
+        above.add(group.lower())
+        return True
+
+    def leave(self, group: str, member: str) -> bool:
+        """Remove a direct member; false when it is none. Raises `KeyError` for an unknown group."""
+        above = self._above.get(member.lower(), set())
+        if self._groups[group.lower()].id not in above:
+            return False
+        above.remove(group.lower())
+        return True
+
+    def commands(self) -> Mapping[str, Callable[[Any], object]]:
+        """What the control door can do to the directory: a value is an object id, or `{"group", "member"}`."""
+        return {
+            "disable": lambda oid: self.set_enabled(oid, False),
+            "enable": lambda oid: self.set_enabled(oid, True),
+            "revoke_sessions": self.revoke_sessions,
+            "delete_account": self.delete,
+            "restore_account": self.restore,
+            "join": lambda given: self.join(given["group"], given["member"]),
+            "leave": lambda given: self.leave(given["group"], given["member"]),
+        }
+
+
+def _born() -> Iterable[Entry]:
+    """Contoso's own tenant; people whose home is elsewhere are in it only as guests."""
+    for user in contoso.USERS:
+        yield Entry(user.oid, user.name, person=True)
+    for identity in contoso.MANAGED_IDENTITIES:
+        yield Entry(identity.oid, identity.name, person=False)
+    for app in contoso.APPS:
+        yield Entry(app.principal, app.name, person=False)
