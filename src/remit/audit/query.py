@@ -51,7 +51,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """One thing that happened. `time`: microseconds since the epoch; `kind`: `decision`, `access` or `outcome`.
+    """One thing that happened. `time`: microseconds since the epoch.
+
+    `kind`: `decision`, `access`, `outcome`, or `revocation`, whose `principal` is who asked for it, whose `resource` is
+    whom it ended, and whose `outcome` is `revoke` or `lift`.
 
     Of an access row, everything but `time`, `status` and `detail` is its decision's, and empty when Envoy refused the
     request without asking. `status`: the HTTP status that the caller got, 0 for the other kinds.
@@ -123,7 +126,7 @@ class Timeline:
 
     def _entries(self, query: Query) -> Iterator[list[str]]:
         entry = tables.entries.c
-        wanted = select(entry.entry).where(entry.type.in_(("decision", "outcome"))).order_by(entry.position)
+        wanted = select(entry.entry).where(entry.type.in_(("decision", "outcome", "revocation"))).order_by(entry.position)
         if query.since:
             wanted = wanted.where(entry.at >= query.since - _LEEWAY)
         if query.until:

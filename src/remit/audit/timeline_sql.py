@@ -12,7 +12,8 @@ CREATE TABLE entries (
     entry STRUCT(
         "type" VARCHAR, decision VARCHAR, "at" BIGINT, outcome VARCHAR, reasons VARCHAR[], reason VARCHAR,
         policies VARCHAR[], principal VARCHAR, "name" VARCHAR, "action" VARCHAR, resource VARCHAR,
-        resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR
+        resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR, effect VARCHAR, scope VARCHAR,
+        subject VARCHAR, actor VARCHAR, because VARCHAR
     )
 );
 CREATE TABLE access (
@@ -26,7 +27,8 @@ INSERT INTO entries (entry)
 SELECT from_json(line::JSON, '{
     "type": "VARCHAR", "decision": "VARCHAR", "at": "BIGINT", "outcome": "VARCHAR", "reasons": ["VARCHAR"],
     "reason": "VARCHAR", "policies": ["VARCHAR"], "principal": "VARCHAR", "name": "VARCHAR", "action": "VARCHAR",
-    "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR"
+    "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR",
+    "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR"
 }')
 FROM (SELECT unnest(?::VARCHAR[]) AS line)
 """
@@ -48,29 +50,34 @@ WITH decisions AS (
     QUALIFY row_number() OVER (PARTITION BY entry.decision ORDER BY position) = 1
 ),
 happened AS (
-    SELECT "at" AS "time", 0 AS rank, position, 'decision' AS kind, decision, outcome, reasons, 0 AS status, detail
+    SELECT "at" AS "time", 0 AS rank, position, 'decision' AS kind, decision, outcome, reasons, 0 AS status, detail,
+        NULL AS actor, NULL AS subject
     FROM decisions
     UNION ALL
     SELECT entry.at, 1, position, 'outcome', entry.decision, 'failed', [entry.reason], 0,
-        concat_ws(': ', entry.hop, entry.detail)
+        concat_ws(': ', entry.hop, entry.detail), NULL, NULL
     FROM entries WHERE entry.type = 'outcome'
+    UNION ALL
+    SELECT entry.at, 1, position, 'revocation', coalesce(entry.decision, ''), entry.effect, NULL, 0,
+        concat_ws(' ', entry.scope, nullif(entry.because, '')), entry.actor, entry.subject
+    FROM entries WHERE entry.type = 'revocation'
     UNION ALL
     SELECT "time", 2, rowid, 'access', coalesce(decision, ''), NULL, if(reason IS NULL, NULL, [reason]),
         coalesce(status, 0),
         concat_ws(' ', "method", concat(host, path), 'grpc ' || grpc_status, nullif(flags, '-'), detail,
-            if(decision IS NOT NULL AND asked IS NULL, 'lease', NULL))
+            if(decision IS NOT NULL AND asked IS NULL, 'lease', NULL)), NULL, NULL
     FROM access
 )
 SELECT
-    h."time", h.kind, coalesce(d.principal, ''), coalesce(d.name, ''), coalesce(d.action, ''),
-    coalesce(d.resource, ''), coalesce(d.project, ''), coalesce(h.outcome, d.outcome, '') AS outcome,
+    h."time", h.kind, coalesce(h.actor, d.principal, ''), coalesce(d.name, ''), coalesce(d.action, ''),
+    coalesce(h.subject, d.resource, ''), coalesce(d.project, ''), coalesce(h.outcome, d.outcome, '') AS outcome,
     coalesce(h.reasons, d.reasons, []), coalesce(d.policies, []), h.decision, h.status, coalesce(h.detail, '')
 FROM happened h LEFT JOIN decisions d ON d.decision = h.decision AND h.decision <> ''
 WHERE ($since = 0 OR h."time" >= $since)
     AND ($until = 0 OR h."time" < $until)
-    AND ($who = '' OR d.principal = $who OR lower(d.name) = lower($who))
+    AND ($who = '' OR d.principal = $who OR lower(d.name) = lower($who) OR h.actor = $who OR h.subject = $who)
     AND ($action = '' OR d.action = $action OR ends_with(d.action, '.' || $action))
-    AND ($resource = '' OR contains(d.resource, $resource)
+    AND ($resource = '' OR contains(d.resource, $resource) OR contains(h.subject, $resource)
         OR len(list_filter(d.resources, lambda name: contains(name, $resource))) > 0)
     AND ($project = '' OR d.project = $project)
     AND ($outcome = '' OR coalesce(h.outcome, d.outcome, '') = $outcome)

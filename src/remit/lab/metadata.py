@@ -1,6 +1,6 @@
 """Google's metadata server, one account per listener: what a job on Vertex AI finds at 169.254.169.254.
 
-Left out: identity tokens, attributes, waiting for changes. Sources: cloud.google.com/compute/docs/metadata and
+Left out: attributes, waiting for changes. Sources: cloud.google.com/compute/docs/metadata and
 cloud.google.com/compute/docs/access/authenticate-workloads.
 """
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from remit.lab import contoso
+from remit.lab.google_accounts import GoogleAccounts
 from remit.lab.http import Handler, Request, Response
 from remit.lab.iam import CLOUD_PLATFORM, Iam
 
@@ -20,8 +21,9 @@ _FLAVOR = {"metadata-flavor": "Google", "server": "Metadata Server for VM"}
 class Metadata:
     """Makes the handlers. `clock`: seconds since the epoch."""
 
-    def __init__(self, iam: Iam, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, iam: Iam, accounts: GoogleAccounts, clock: Callable[[], float] = time.time) -> None:
         self._iam = iam
+        self._accounts = accounts
         self._clock = clock
 
     def handler(
@@ -61,6 +63,8 @@ class Metadata:
             return _missing()
         if parts[2] == "token":
             return self._token(request, account, scopes)
+        if parts[2] == "identity":
+            return self._identity(request, account)
         about = {"aliases": ["default"], "email": account, "scopes": list(scopes)}
         if parts[2] == "" and request.parameter("recursive").lower() == "true":
             return _json(about)
@@ -73,6 +77,12 @@ class Metadata:
         token, expires_at = self._iam.mint(email=account, scopes=wanted or scopes, lifetime=LIFETIME)
         left = expires_at - int(self._clock())
         return _json({"access_token": token, "expires_in": left, "token_type": "Bearer"})
+
+    def _identity(self, request: Request, account: str) -> Response:
+        audience = request.parameter("audience")
+        if not audience:
+            return Response(400, b"non-empty audience parameter required", _FLAVOR | {"content-type": "text/plain"})
+        return _text(self._accounts.token(account, audience, full=request.parameter("format") == "full"))
 
 
 def _text(body: str) -> Response:

@@ -26,9 +26,12 @@ from remit.lab.entra import Entra
 from remit.lab.faults import Clock, Control, Faults
 from remit.lab.front import Front
 from remit.lab.github_actions import HOST, RUNNER, GitHubActions
+from remit.lab.google_accounts import CERTS, GoogleAccounts
+from remit.lab.google_accounts import HOST as GOOGLE
 from remit.lab.google_pools import Pools
 from remit.lab.google_sts import GoogleSts
 from remit.lab.graph import Graph
+from remit.lab.http import Request, Response
 from remit.lab.http_server import Hosts, HttpServer
 from remit.lab.iam import Iam
 from remit.lab.iam_admin import IamAdmin
@@ -57,7 +60,8 @@ class Clouds:
         self.logging = Logging(self.iam, self.audit)
         # What a job needs to meet the lab is known only once its ports are, and read when a job starts.
         self.given: dict[str, str] = {}
-        metadata = Metadata(self.iam, self.google_clock)
+        self.accounts = GoogleAccounts(self.google_clock)
+        metadata = Metadata(self.iam, self.accounts, self.google_clock)
         around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
         self.vertex = Vertex(around, folder)
         self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
@@ -79,12 +83,17 @@ class Clouds:
                 "iam.googleapis.com": IamAdmin(self.iam, self.pools),
                 "cloudresourcemanager.googleapis.com": ResourceManager(self.iam),
                 "storage.googleapis.com": self.storage.handle,
-                "www.googleapis.com": self.storage.handle,
+                "www.googleapis.com": self._www,
+                GOOGLE: self.accounts,
                 "logging.googleapis.com": self.logging.handle,
                 "aiplatform.googleapis.com": self.vertex.handle,
             },
             {"-aiplatform.googleapis.com": self.vertex.handle},
         )
+
+    async def _www(self, request: Request) -> Response:
+        """The oldest host of all: Google's keys, and Storage under its first address."""
+        return await (self.accounts(request) if request.path == CERTS else self.storage.handle(request))
 
     def commands(self) -> dict[str, Callable[[Any], object]]:
         """What the control door can do besides host faults."""

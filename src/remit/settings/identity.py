@@ -44,6 +44,11 @@ class IdentitySettings:
         return frozenset({self.entra.tenant}) | signed_in | others
 
     @property
+    def sign_in_issuers(self) -> dict[str, str]:
+        """Whose sessions count: by the name of each browser's sign-in, the issuer of its principals."""
+        return {one.name: one.issuer for one in self.providers} | {one.name: one.entity_id for one in self.saml}
+
+    @property
     def accepted(self) -> tuple[tuple[str, str], ...]:
         """`(iss, aud)` of every token that may be presented, for the gateway's own check."""
         entra = self.entra
@@ -88,7 +93,7 @@ def contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
     tenants = [issuer for issuer in yaml.issuers if issuer.entra]
     if len(tenants) != 1:
         yield document.problem(("issuers",), f"exactly one issuer is `entra`, here are {len(tenants)}")
-    elif yaml.sign_in.client not in _entra(yaml).clients:
+    elif yaml.sign_in.client not in _clients(yaml):
         yield document.problem(("sign_in", "client"), "`sign_in.client` is not among the issuer's `clients`")
     known = {issuer.oidc.name: issuer.oidc.issuer for issuer in yaml.issuers if issuer.oidc}
     for index, provider in enumerate(yaml.sign_in.browser.providers):
@@ -123,6 +128,14 @@ def _entra(yaml: RemitYaml) -> EntraIssuer:
         uris=frozenset(found.uris),
         guests=frozenset(found.guests),
     )
+
+
+def _clients(yaml: RemitYaml) -> frozenset[str]:
+    """Who may obtain tokens at the issuer that the command line signs in at."""
+    if yaml.sign_in.issuer is None:
+        return _entra(yaml).clients
+    own = (one.oidc for one in yaml.issuers if one.oidc and one.oidc.name == yaml.sign_in.issuer)
+    return frozenset(client for one in own for client in one.clients)
 
 
 def _oidc(found: schema.Oidc) -> OidcIssuer:

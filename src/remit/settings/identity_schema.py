@@ -96,10 +96,11 @@ class Browser(Section):
 
 
 class SignIn(Section):
-    """What `remit login` uses: the public client's application id, and the scope it asks for."""
+    """What `remit login` uses: a public client of the tenant, or of the `oidc` issuer of this name, and the scope."""
 
-    client: Guid
+    client: Text
     scope: Text
+    issuer: Name | None = None
     browser: Browser = Browser()
 
 

@@ -31,10 +31,11 @@ _HINT = "docs/configuration.md explains every key"
 
 @dataclass(frozen=True, slots=True)
 class SignInSettings:
-    """What clients are told of signing in."""
+    """What clients are told of signing in. `issuer`: URL of the OIDC issuer to do it at, empty for the tenant."""
 
     client: str
     scope: str
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,11 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         file=file,
         estate=estate,
         identity=who,
-        sign_in=SignInSettings(yaml.sign_in.client, yaml.sign_in.scope),
+        sign_in=SignInSettings(
+            yaml.sign_in.client,
+            yaml.sign_in.scope,
+            next((one.issuer for one in who.oidc if one.name == yaml.sign_in.issuer), ""),
+        ),
         credentials=_credentials(yaml, who.entra.tenant),
         policy=PolicySettings(folder / yaml.policy.folder),
         gateway=_gateway(yaml, folder, who, audit, estate),

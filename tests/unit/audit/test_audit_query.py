@@ -196,3 +196,28 @@ def test_what_passed_without_a_decision_can_be_left_out_but_a_refusal_never_is(p
     place.writer.write("\n".join(lines))
     assert [row.status for row in place.ask()] == [200, 401, 503]
     assert [row.status for row in place.ask(everything=False)] == [401, 503]
+
+
+@pytest.mark.parametrize("query", [{"who": ADA}, {"who": "os/sam"}, {"resource": ADA[-12:]}, {"outcome": "revoke"}])
+def test_a_revocation_is_found_by_whom_it_ended_and_by_who_asked(place, query):
+    entry = {
+        "type": "revocation",
+        "schema": "revocation/1",
+        "at": AT + 5,
+        "effect": "revoke",
+        "scope": "principal",
+        "subject": ADA,
+        "before": 0,
+        "locked": 1,
+        "until": 0,
+        "source": "operator",
+        "because": "left the company",
+        "actor": "os/sam",
+        "decision": "",
+        "epoch": 3,
+    }
+    place.ledger().append([Entry.of(entry)])
+    [row] = place.ask(**query)
+    assert (row.kind, row.principal, row.resource, row.outcome) == ("revocation", "os/sam", ADA, "revoke")
+    assert row.detail == "principal left the company"
+    assert place.ask(who="os/nobody") == []

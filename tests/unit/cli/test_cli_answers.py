@@ -47,43 +47,21 @@ def run(capsys):
 
 
 class SignIn:
-    """A sign-in that always works; keeps the claims that were asked for."""
-
-    asked: list[object] = []  # noqa: RUF012 - one list for the test
+    """A sign-in that always works."""
 
     configuration = SimpleNamespace(url=URL)
-
-    @classmethod
-    def kept(cls):
-        return cls()
-
-    @classmethod
-    def at(cls, url):
-        cls.asked.append(url)
-        return cls()
 
     def token(self):
         return AccessToken("identity")
 
-    def by_device(self, announce, claims):
-        self.asked.append(claims)
-        announce({"user_code": "ABC", "verification_uri": "https://login", "message": "m"})
-
 
 class Broker:
-    """An installation that knows Dana, and one decision."""
+    """An installation that hands out tokens."""
 
-    challenge = "c1"
     trouble = None
 
     def __init__(self, url):
         assert url == URL
-
-    def identity(self, token):
-        return IDENTITY
-
-    def decision(self, token, decision):
-        return {"decision": decision, "challenge": self.challenge}
 
     def storage_token(self, token, project):
         if self.trouble:
@@ -93,8 +71,7 @@ class Broker:
 
 @pytest.fixture
 def installation(monkeypatch):
-    SignIn.asked.clear()
-    monkeypatch.setattr(sign_in, "SignIn", SignIn)
+    monkeypatch.setattr(sign_in, "current", SignIn)
     monkeypatch.setattr(broker, "Broker", Broker)
     return monkeypatch
 

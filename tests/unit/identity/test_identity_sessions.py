@@ -242,13 +242,26 @@ def test_an_unknown_secret_is_an_ended_session(house, secret):
     assert reason(house.arbiter().authenticate(SessionSecret(secret), NOW)) is Reason.SESSION_ENDED
 
 
-def test_the_provider_s_own_name_of_a_session_is_the_identity_s(house):
+def test_a_session_goes_by_our_own_name_which_operators_revoke(house):
     async def story():
         sessions = house.arbiter()
         named = replace(HELD, identity=replace(DANA, session="sid-1"))
-        return await sessions.authenticate(await sessions.start(named, "okta", NOW), NOW)
+        secret = await sessions.start(named, "okta", NOW)
+        return (await sessions.authenticate(secret, NOW))[0].session, (await sessions.current(secret, NOW)).id
 
-    assert asyncio.run(story())[0].session == "sid-1"
+    assert len(set(asyncio.run(story()))) == 1
+
+
+def test_a_session_is_as_old_as_its_beginning_however_new_its_token(house):
+    async def story():
+        sessions = house.arbiter()
+        secret = await sessions.start(replace(HELD, token=TOKEN), "okta", NOW)
+        house.judged = replace(DANA, issued_at=NOW + 300)
+        newer = (await sessions.authenticate(secret, NOW + 301))[0].issued_at
+        house.judged = replace(DANA, issued_at=NOW - 300)
+        return newer, (await sessions.authenticate(secret, NOW + 302))[0].issued_at
+
+    assert asyncio.run(story()) == (NOW, NOW - 300)
 
 
 def test_idle_and_absolute_limits(house):
@@ -510,7 +523,9 @@ def test_a_token_is_judged_by_its_issuer_s_rules_each_time(house):
         secret = await sessions.start(replace(HELD, token=TOKEN), "okta", NOW)
         house.judged = replace(DANA, session="entra-sid", display="from the token")
         identity, token = await sessions.authenticate(secret, NOW)
-        assert (identity, token) == (house.judged, TOKEN)
+        line = await sessions.current(secret, NOW)
+        issued = min(house.judged.issued_at, NOW)
+        assert (identity, token) == (replace(house.judged, session=line.id, issued_at=issued), TOKEN)
         for refused, wanted in (
             (Refused(Reason.TOKEN_EXPIRED), Reason.SESSION_ENDED),
             (Refused(Reason.TOKEN_TENANT), Reason.TOKEN_TENANT),
@@ -526,6 +541,48 @@ def test_a_token_is_judged_by_its_issuer_s_rules_each_time(house):
         assert raised.value.reason is Reason.SESSION_ENDED
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "issuers", [{}, {"okta": "https://another.example"}, {"other": DANA.principal.issuer}], ids=["none", "new", "named"]
+)
+def test_a_session_ends_with_its_provider_s_place_in_the_settings(house, issuers):
+    async def story():
+        before = house.arbiter()
+        secret = await before.start(HELD, "okta", NOW)
+        here = house.arbiter()
+        here._issuers = {"okta": DANA.principal.issuer}
+        assert (await here.authenticate(secret, NOW))[0].principal == DANA.principal
+        after = house.arbiter()
+        after._issuers = issuers
+        assert await after.of("okta/dana", NOW) == []
+        await after.authenticate(secret, NOW)
+
+    assert reason(story()) is Reason.SESSION_ENDED
+
+
+def test_a_session_that_was_revoked_by_the_provider_s_name_of_it_ends(house):
+    def check(identity, now):
+        if identity.session == "sid-1":
+            raise Refused(Reason.REVOKED)
+
+    async def story(session):
+        sessions = house.arbiter()
+        sessions._check = check
+        secret = await sessions.start(replace(HELD, identity=replace(DANA, session=session)), "okta", NOW)
+        return (await sessions.authenticate(secret, NOW))[0]
+
+    assert reason(story("sid-1")) is Reason.REVOKED
+    assert asyncio.run(story("sid-2")).principal == DANA.principal
+
+
+def test_what_a_session_is_permitted_ends_with_its_absolute_limit(house):
+    async def story():
+        sessions = house.arbiter(absolute=600)
+        secret = await sessions.start(HELD, "okta", NOW)
+        return (await sessions.authenticate(secret, NOW))[0].expires_at
+
+    assert asyncio.run(story()) == NOW + 600
 
 
 # ---- the end

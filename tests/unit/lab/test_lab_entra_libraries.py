@@ -230,25 +230,21 @@ def test_an_environment_with_a_secret(lab_environment, monkeypatch):
 
 
 def test_the_asynchronous_family(federated, certificate, monkeypatch):
-    from azure.core.pipeline.transport import AsyncioRequestsTransport
     from azure.identity import aio
 
     async def ask(credential):
         async with credential:
             return claims_of((await credential.get_token(SCOPE)).token)
 
-    def transport():
-        return {"transport": AsyncioRequestsTransport()}
-
     nightly = (contoso.TENANT, contoso.NIGHTLY.id)
     for credential in (
-        aio.WorkloadIdentityCredential(**transport()),
-        aio.DefaultAzureCredential(**transport()),
-        aio.CertificateCredential(*nightly, certificate, **transport()),
+        aio.WorkloadIdentityCredential(),
+        aio.DefaultAzureCredential(),
+        aio.CertificateCredential(*nightly, certificate),
     ):
         assert asyncio.run(ask(credential))["azp"] == contoso.NIGHTLY.id
     monkeypatch.delenv("AZURE_FEDERATED_TOKEN_FILE")
-    machine = aio.ManagedIdentityCredential(client_id=contoso.FRAUD_PIPELINE.client_id, **transport())
+    machine = aio.ManagedIdentityCredential(client_id=contoso.FRAUD_PIPELINE.client_id)
     assert asyncio.run(ask(machine))["oid"] == contoso.FRAUD_PIPELINE.oid
 
 

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from remit.lab.google_accounts import GoogleAccounts
 from remit.lab.http import Request
 from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.metadata import Metadata
@@ -15,7 +16,7 @@ V1 = "/computeMetadata/v1/"
 
 
 def ask(target, method="GET", iam=None, project="contoso-fraud-test", **headers):
-    handler = Metadata(iam or Iam(clock=lambda: 1000.0), clock=lambda: 1000.0).handler(
+    handler = Metadata(iam or Iam(clock=lambda: 1000.0), GoogleAccounts(lambda: 1000.0), clock=lambda: 1000.0).handler(
         ACCOUNT, project=project, location="us-central1"
     )
     path, _, query = target.partition("?")
@@ -68,7 +69,7 @@ def test_a_token_of_the_account(query, scopes):
         (f"{V1}project/project-id", {"x_forwarded_for": "10.0.0.1"}, 403),
         ("/", {"x_forwarded_for": "10.0.0.1"}, 403),
         (f"{V1}instance/service-accounts/other@example.com/token", {}, 404),
-        (f"{V1}instance/service-accounts/default/identity", {}, 404),
+        (f"{V1}instance/service-accounts/default/identity", {}, 400),
         (f"{V1}instance/attributes/", {}, 404),
         ("/elsewhere", {}, 404),
     ],

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from urllib.parse import parse_qsl
 
 import grpc
@@ -12,6 +13,7 @@ from remit.lab import contoso
 from remit.lab.api_surface import start_grpc
 from remit.lab.api_table import table
 from remit.lab.cloud_audit_log import CloudAuditLog
+from remit.lab.google_accounts import GoogleAccounts
 from remit.lab.http import Request
 from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.logging_api import Logging
@@ -35,7 +37,7 @@ class World:
         self.iam, self.audit = Iam(), CloudAuditLog(folder / "audit.jsonl")
         self.storage = Storage(folder / "objects", self.iam, self.audit)
         self.logs = Logging(self.iam, self.audit)
-        metadata = Metadata(self.iam)
+        metadata = Metadata(self.iam, GoogleAccounts(time.time))
         around = Surroundings(self.iam, self.audit, self.storage, self.logs, metadata, {"GIVEN": "by the lab"})
         self.vertex = Vertex(around, folder)
         self.folder = folder

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -17,6 +18,7 @@ from remit.lab.api_surface import start_grpc
 from remit.lab.api_table import table
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.errors import CloudError
+from remit.lab.google_accounts import GoogleAccounts
 from remit.lab.http import Request
 from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.logging_api import Logging
@@ -204,7 +206,9 @@ class World:
         self.iam, self.audit = Iam(), CloudAuditLog()
         self.storage = Storage(folder / "objects", self.iam, self.audit)
         logs = Logging(self.iam, self.audit)
-        around = Surroundings(self.iam, self.audit, self.storage, logs, Metadata(self.iam), {})
+        around = Surroundings(
+            self.iam, self.audit, self.storage, logs, Metadata(self.iam, GoogleAccounts(time.time)), {}
+        )
         self.vertex = Vertex(around, folder)
 
     def token(self, email=ENGINEER):

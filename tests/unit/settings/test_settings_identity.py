@@ -146,3 +146,12 @@ def test_there_is_exactly_one_tenant(tmp_path):
 def test_the_command_line_must_be_a_known_client(tmp_path):
     change = ("  client: a0000000-0000-4000-8000-000000000002\n", "  client: a0000000-0000-4000-8000-00000000000f\n")
     assert said(tmp_path, change) == ["`sign_in.client` is not among the issuer's `clients`"]
+
+
+def test_the_command_line_may_sign_in_at_another_issuer(tmp_path):
+    marker = "\n# What `remit login`"
+    mine = ("  client: a0000000-0000-4000-8000-000000000002\n", "  client: remit-cli\n  issuer: okta\n")
+    assert read(written(tmp_path, (marker, OKTA + marker), mine)).sign_in.issuer == "https://contoso.okta.example"
+    other = (mine[0], mine[1].replace("remit-cli", "somebody"))
+    assert said(tmp_path, (marker, OKTA + marker), other) == ["`sign_in.client` is not among the issuer's `clients`"]
+    assert said(tmp_path, mine) == ["`sign_in.client` is not among the issuer's `clients`"]
