@@ -30,6 +30,7 @@ $(VENV)/.dev: $(UV) pyproject.toml uv.lock tests/oracles/requirements.txt tests/
 	@$(BIN)/python -m pip --quiet --disable-pip-version-check download --no-deps --require-hashes --only-binary=:all: \
 	  --python-version 3.12 --dest $(VENV)/oracles --requirement tests/oracles/requirements.txt
 	@$(BIN)/python tests/providers/install.py
+	@$(BIN)/python tests/providers/browser.py
 	@touch $@ $(VENV)/.demo
 
 install: $(VENV)/.dev ## everything, for work on remit itself
@@ -53,9 +54,11 @@ format: $(VENV)/.dev ## put the source in form
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.dev ## measure the gateway and a decision
+bench: $(VENV)/.dev ## measure the gateway, a decision, identity and revocation
 	@$(BIN)/python benchmarks/gateway.py
 	@$(BIN)/python benchmarks/decision.py
+	@$(BIN)/python benchmarks/identity.py
+	@$(BIN)/python benchmarks/revocation.py
 
 catalogue: $(VENV)/.dev ## make the generated tables anew
 	@$(BIN)/python tools/descriptors.py

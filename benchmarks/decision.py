@@ -84,7 +84,7 @@ async def measure(settings: Any, token: str) -> list[dict[str, float]]:
     """Medians in milliseconds of every step, one dict a run."""
     runs = []
     async with arbiter.house(settings) as opened:
-        await opened.keys.refresh()
+        await opened.who.keys.refresh()
         wire = WireRequest(UnverifiedToken(token), "GET", HOST, PATH, peer="127.0.0.1")
         for _ in range(RUNS):
             spent: dict[str, list[float]] = defaultdict(list)

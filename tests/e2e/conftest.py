@@ -39,7 +39,7 @@ CLI = "a0000000-0000-4000-8000-000000000002"
 VERTEX = "us-central1-aiplatform.googleapis.com"
 TEST = "projects/contoso-fraud-test/locations/us-central1"
 AUTHORITY = f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0"
-_READY = 30.0  # seconds; it takes about three on an idle machine
+_READY = 90.0  # seconds; it takes about three on an idle machine
 _LOG_TAIL = 4000  # characters
 
 
@@ -106,23 +106,34 @@ class Entra:
         scope: str = "api://remit/.default",
         second_factor: bool = False,
         claims: Mapping[str, Any] | None = None,
+        authority: str = AUTHORITY,
     ) -> dict[str, Any]:
-        """The token endpoint's whole answer to a device code flow."""
+        """The token endpoint's whole answer to a device code flow. `name`: of Contoso's, or a whole user name."""
         with self.browser() as browser:
             asked = {"client_id": client, **({"claims": json.dumps(claims)} if claims else {})}
-            begun = browser.post(f"{AUTHORITY}/devicecode", data={**asked, "scope": f"openid {scope}"})
+            begun = browser.post(f"{authority}/devicecode", data={**asked, "scope": f"openid {scope}"})
             flow = begun.raise_for_status().json()
-            form = {"user_code": flow["user_code"], "account": f"{name}@contoso.example"}
+            form = {"user_code": flow["user_code"], "account": name if "@" in name else f"{name}@contoso.example"}
             form |= {"second_factor": "approve"} if second_factor else {}
             browser.post(flow["verification_uri"], data=form).raise_for_status()
             asked["grant_type"] = "urn:ietf:params:oauth:grant-type:device_code"
-            answer = browser.post(f"{AUTHORITY}/token", data={**asked, "device_code": flow["device_code"]})
+            answer = browser.post(f"{authority}/token", data={**asked, "device_code": flow["device_code"]})
             return dict(answer.raise_for_status().json())
 
     def browser(self) -> httpx.Client:
         """What meets the lab's clouds without Remit."""
         roots = ssl.create_default_context(cafile=self.lab.bundle)
         return httpx.Client(proxy=f"http://127.0.0.1:{self.lab.proxy}", verify=roots, trust_env=False)
+
+    def machine(self, client: str) -> str:
+        """A managed identity's token for Remit, as a program on its machine gets it."""
+        answer = httpx.get(
+            f"http://127.0.0.1:{self.lab.imds}/metadata/identity/oauth2/token",
+            params={"api-version": "2018-02-01", "resource": "api://remit", "client_id": client},
+            headers={"metadata": "true"},
+            trust_env=False,
+        )
+        return str(answer.raise_for_status().json()["access_token"])
 
     def token(self, name: str) -> str:
         """A person's token for Remit, the same one all along."""
@@ -201,7 +212,8 @@ class World:
 
     @property
     def arbiter(self) -> int:
-        return int(self.settings.gateway.arbiter_socket.with_suffix(".pid").read_text())
+        """0 while the file is being written."""
+        return int(self.settings.gateway.arbiter_socket.with_suffix(".pid").read_text() or 0)
 
     @property
     def envoy(self) -> int:
@@ -236,9 +248,10 @@ class World:
         trusted = grpc.ssl_channel_credentials(self.door_roots.encode())
         return grpc.secure_channel(f"{VERTEX}:443", trusted, options)
 
-    def control(self, **commands: Any) -> None:
-        """Tells the lab to break, or to be well again."""
-        httpx.post(self.lab.control, json=commands, trust_env=False, timeout=5).raise_for_status()
+    def control(self, **commands: Any) -> dict[str, str]:
+        """Tells the lab to break, or to be well again; what it told."""
+        answer = httpx.post(self.lab.control, json=commands, trust_env=False, timeout=5).raise_for_status()
+        return dict(answer.json()["told"])
 
     # what was written down
 

@@ -50,9 +50,16 @@ function configuration() {
         },
       },
     },
-    extraTokenClaims: (ctx, token) => (token.accountId ? { groups: given.people[token.accountId].groups } : { groups: [] }),
+    // many a provider decides by the client, not by `offline_access`, who may stay
+    ...(given.stays ? { issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token') } : {}),
+    acrValues: ['urn:example:mfa', 'phr', 'c1'],
+    extraTokenClaims: (ctx, token) => ({
+      groups: token.accountId ? given.people[token.accountId].groups : [],
+      // a context that was asked for (RFC 9068 section 2.2.1)
+      ...(['phr', 'c1'].includes(ctx.oidc.entities.AuthorizationCode?.acr) ? { acr: ctx.oidc.entities.AuthorizationCode.acr } : {}),
+    }),
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
-    ttl: { Interaction: 600, Session: 3600, Grant: 3600, IdToken: given.lifetime, DeviceCode: 600, RefreshToken: 3600 },
+    ttl: { Interaction: 600, Session: 3600, Grant: 3600, IdToken: given.idLifetime ?? given.lifetime, DeviceCode: 600, RefreshToken: 3600 },
   };
 }
 
@@ -75,12 +82,12 @@ function signsInByItself(provider) {
     const details = await provider.interactionDetails(ctx.req, ctx.res);
     const login = details.prompt.name === 'login';
     const hint = details.params.login_hint;
-    if (login && hint === 'nobody') {
+    if (login && (hint || given.person) === 'nobody') {
       const refusal = { error: 'access_denied', error_description: 'nobody may sign in' };
       return provider.interactionFinished(ctx.req, ctx.res, refusal, { mergeWithLastSubmission: false });
     }
     const result = login
-      ? { login: { accountId: hint || given.person, amr: ['pwd', 'mfa'], acr: 'urn:example:mfa' } }
+      ? { login: { accountId: hint || given.person, amr: ['pwd', 'mfa'], acr: details.params.acr_values || 'urn:example:mfa' } }
       : await consent(provider, details);
     return provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: !login });
   };

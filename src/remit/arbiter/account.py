@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from remit.access.ports import Revocations
 from remit.arbiter import cookies
 from remit.arbiter.pages import PRIVATE, page, refusal
 from remit.arbiter.sign_in import read_form
@@ -62,12 +63,18 @@ class Sessions(Protocol):
 
 
 class Account:
-    """The endpoints. `origin`: of our pages, `https://host[:port]`; `clock`: microseconds since the epoch."""
+    """The endpoints. `origin`: of our pages, `https://host[:port]`; `clock`: microseconds since the epoch.
 
-    def __init__(self, sessions: Sessions, origin: str, clock: Callable[[], int]) -> None:
+    `revocations`: whoever they name is shown nothing but why; signing out is for them too.
+    """
+
+    def __init__(
+        self, sessions: Sessions, origin: str, clock: Callable[[], int], *, revocations: Revocations | None = None
+    ) -> None:
         self._sessions = sessions
         self._origin = origin
         self._clock = clock
+        self._revocations = revocations
 
     def routes(self) -> list[Route]:
         """Where each one stands."""
@@ -85,6 +92,8 @@ class Account:
             if secret is None:
                 return RedirectResponse("/sign-in", _SEE_OTHER, PRIVATE)
             identity, _ = await self._sessions.authenticate(secret, now)
+            if self._revocations:
+                self._revocations.check(identity, "", now)
             current = await self._sessions.current(secret, now)
             lines = await self._sessions.of(current.principal, now)
         except Refused as refused:

@@ -41,6 +41,11 @@ _HEADERS = {
 PRIVATE = {"cache-control": "no-store", "referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
 """Headers of answers without a page."""
 
+_WHY: Mapping[Reason, str] = {
+    Reason.SESSION_ENDED: "You signed out, were away for too long, or stayed for as long as a session may last.",
+}
+"""What a reason's own sentence, which the title says already, leaves open."""
+
 _NEXT: Mapping[Reason, str] = {
     Reason.SESSION_ENDED: "Sign in again. Your work is where you left it.",
     Reason.SIGN_IN_AGAIN: "Sign in again: what was issued before does not count any more.",
@@ -123,7 +128,7 @@ def refusal(refused: Refused, now: int, *, to: str = "", where: str = "") -> HTM
         "refused",
         status,
         title=_TITLES.get(reason, _NOT_SHOWN),
-        message=_sentence(refused.message),
+        message=_why(refused),
         hint=_hint(refused),
         reason=str(reason),
         now=now,
@@ -132,6 +137,11 @@ def refusal(refused: Refused, now: int, *, to: str = "", where: str = "") -> HTM
     )
     response.headers["x-remit-reason"] = str(reason)
     return response
+
+
+def _why(refused: Refused) -> str:
+    own = refused.message == refused.reason.sentence
+    return _WHY[refused.reason] if own and refused.reason in _WHY else _sentence(refused.message)
 
 
 def _hint(refused: Refused) -> str:

@@ -26,6 +26,7 @@ from remit.model.outcome import Outcome
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 LIMIT = 4_000  # open streams: a look at each costs microseconds, four times a second
+SHARE = LIMIT // 2  # of one principal, who must not keep everybody else out
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 0.25  # seconds
@@ -49,15 +50,22 @@ Revoked = Callable[[Record, int], bool]
 
 
 class Streams:
-    """All open streams. `clock`: seconds since the epoch; `limit`: how many may be open."""
+    """All open streams. `clock`: seconds since the epoch; `limit`: how many may be open, `share`: of one principal."""
 
     def __init__(
-        self, find: Find, revoked: Revoked, *, clock: Callable[[], float] = time.time, limit: int = LIMIT
+        self,
+        find: Find,
+        revoked: Revoked,
+        *,
+        clock: Callable[[], float] = time.time,
+        limit: int = LIMIT,
+        share: int = SHARE,
     ) -> None:
         self._find = find
         self._revoked = revoked
         self._clock = clock
         self._limit = limit
+        self._share = share
         self._coming = 0
         self._open: dict[asyncio.Future[str], Record] = {}
         self._told = asyncio.Event()
@@ -105,6 +113,8 @@ class Streams:
             self._coming -= 1
         if record is None or self._over(record):
             return _end(context, "no young permit in force is known for it")
+        if sum(other.get("principal") == record.get("principal") for other in self._open.values()) >= self._share:
+            return _end(context, "too many streams of this caller are open")
         cut: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._open[cut] = record
         try:

@@ -132,7 +132,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
         revocations=Revocations(Revoke(fitted, found.revoker, known)),
         events=Events(found.events.receive, rooms.now),
         sign_in=SignInPages(found.sign_in, rooms.now),
-        account=Account(found.sessions, origin, rooms.now),
+        account=Account(found.sessions, origin, rooms.now, revocations=found.view),
         documents=published,
         health=health,
         configuration=configuration(settings),
@@ -152,11 +152,14 @@ def _documents(hops: rooms.Hops, found: Who) -> Mapping[str, Callable[[], Docume
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What clients are told, at `/v1/configuration`."""
+    sign_in = settings.sign_in
+    own = {"kind": "oidc", "issuer": sign_in.issuer, "client": sign_in.client, "scope": sign_in.scope}
     return {
         "authority": settings.identity.entra.authority,
         "tenant": settings.identity.entra.tenant,
-        "client": settings.sign_in.client,
-        "scope": settings.sign_in.scope,
+        "client": sign_in.client,
+        "scope": sign_in.scope,
+        **({"provider": own} if sign_in.issuer else {}),
         "ca_pem": evidence.door(settings).read_text(encoding="utf-8"),
         "terminated": list(settings.gateway.hosts),
         "refused": _BROKERED,

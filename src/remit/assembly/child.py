@@ -70,6 +70,7 @@ class ArbiterProcess:
     async def _spawn(self) -> asyncio.subprocess.Process:
         command = [
             sys.executable,
+            "-P",  # nothing of the folder that somebody happens to stand in is imported
             "-m",
             "remit.cli",
             "serve",

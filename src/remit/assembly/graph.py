@@ -19,11 +19,12 @@ from remit.identity.directory.told import Told
 from remit.identity.revocation.revoker import Revoker
 from remit.identity.surroundings.locations import NamedLocations
 from remit.model.identity import Principal
-from remit.model.secret import Secret
+from remit.model.secret import AccessToken, Secret
 from remit.settings.identity import IdentitySettings
 
 _SCOPE = "https://graph.microsoft.com/.default"
 _FLOOR = 60.0  # seconds that a token must still live: longer than any question takes
+_DROP_PAUSE = 60.0  # seconds between two tokens that are given up: Graph may refuse for other reasons than the token
 
 
 class ApplicationToken:
@@ -32,10 +33,21 @@ class ApplicationToken:
     def __init__(self, hops: Hops, clock: Callable[[], float] = time.monotonic) -> None:
         self._hops = hops
         self._tokens = TokenCache("entra-own", floor=_FLOOR, clock=clock)
+        self._clock = clock
+        self._dropped_at = -_DROP_PAUSE
 
     async def __call__(self) -> Secret:
         """The token; raises `HopFailed`."""
         return (await self._tokens.get(cache_key("graph"), self._fetch)).value
+
+    def drop(self, refused: Secret) -> bool:
+        """Forgets a token that Graph does not believe; false when one was forgotten a moment ago."""
+        now = self._clock()
+        if now - self._dropped_at < _DROP_PAUSE:
+            return False
+        self._dropped_at = now
+        self._tokens.drop(cache_key("graph"), AccessToken(refused.reveal()))
+        return True
 
     async def _fetch(self) -> Token:
         return await self._hops.entra.own((await self._hops.identity.assertion()).value, _SCOPE)
@@ -67,7 +79,8 @@ def directory(
     settings: IdentitySettings, hops: Hops, client: httpx.AsyncClient, revoker: Revoker, engines: tuple[Engine, Engine]
 ) -> DirectoryView:
     """The directory of the tenant."""
-    graph = Graph(client, ApplicationToken(hops), tenant=settings.entra.tenant)
+    token = ApplicationToken(hops)
+    graph = Graph(client, token, drop=token.drop, tenant=settings.entra.tenant)
     return DirectoryView(
         groups=DirectoryGroups(graph),
         paths=GroupPaths(graph),

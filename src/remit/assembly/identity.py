@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import httpx
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from remit.assembly.graph import DirectoryView, directory
 from remit.assembly.keys import KeyRing
@@ -35,9 +36,10 @@ from remit.identity.surroundings.risk import Risk
 from remit.identity.tokens.authenticators import Authenticators
 from remit.identity.tokens.entra import EntraAuthenticator
 from remit.identity.tokens.oidc import OidcAuthenticator
-from remit.model.errors import RemitError
+from remit.model.errors import Refused, RemitError
 from remit.model.identity import Identity
 from remit.model.names import arbiter_id
+from remit.model.reasons import Reason
 from remit.model.revocation import Revocation, Scope
 from remit.model.secret import Secret, UnverifiedToken
 from remit.settings.identity import IdentitySettings
@@ -105,7 +107,7 @@ async def who(
     parts = _Parts(found, keys, hops, client, Replay(writer), authenticator, view)
     cipher = read_cipher(found.sessions.key_file)
     saml = {one.name: parts.saml(one) for one in found.saml}
-    sessions, sign_in = _browsers(parts, cipher, SessionStore(writer), revoker, saml)
+    sessions, sign_in = _browsers(parts, cipher, SessionStore(writer, reader), revoker, saml)
     transmitters = [(one, keys.of(one, "ssf-configuration")) for one in found.transmitters]
     events = SecurityEvents(transmitters, revoker, _risk_setter(risk))
     with view:
@@ -127,8 +129,12 @@ class _Parts:
     async def judge(self, token: UnverifiedToken, at: int) -> Identity:
         """Whom a session's token proves, unless the provider's own session was revoked."""
         identity = await self.authenticator.authenticate(token, at)
-        self.view.check(identity, "", at)
+        self.check(identity, at)
         return identity
+
+    def check(self, identity: Identity, at: int) -> None:
+        """Raises `Refused` for whoever was revoked, by the provider's name of the session too."""
+        self.view.check(identity, "", at)
 
     async def assertion(self) -> Secret:
         """Remit's own proof at Entra: a managed identity's token."""
@@ -166,7 +172,14 @@ def _browsers(
                 await _end(revoker, line)
 
     sessions = Sessions(
-        store, cipher, parts.settings.sessions, authenticate=parts.judge, renewers=renewers, ended=ended
+        store,
+        cipher,
+        parts.settings.sessions,
+        authenticate=parts.judge,
+        renewers=renewers,
+        ended=ended,
+        check=parts.check,
+        issuers=parts.settings.sign_in_issuers,
     )
     return sessions, SignIn(doors, sessions, cipher, parts.replay.first)
 
@@ -179,12 +192,13 @@ async def _end(revoker: Revoker, line: SessionLine) -> None:
         _log.warning("what session %s was permitted ends by itself, since it could not be ended: %s", line.id, error)
 
 
-def _risk_setter(risk: Risk) -> Any:
-    loop = asyncio.get_running_loop()
-
+def _risk_setter(risk: Risk) -> Callable[[str, str, int], None]:
     def put(subject: str, level: str, at: int) -> None:
         """From a thread of the receiver."""
-        asyncio.run_coroutine_threadsafe(risk.set(subject, level, at), loop).result()
+        try:
+            risk.put(subject, level, at)
+        except SQLAlchemyError:
+            raise Refused(Reason.PLANE_UNAVAILABLE) from None
 
     return put
 

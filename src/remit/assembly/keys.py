@@ -18,16 +18,23 @@ class KeyRing:
 
     def __init__(self, who: IdentitySettings, client: httpx.AsyncClient) -> None:
         self._client = client
-        self._others: dict[str, ProviderKeys] = {}
+        self._others: dict[tuple[str, tuple[str, ...], str], ProviderKeys] = {}
         self.entra = ProviderKeys(who.entra, client)
         self.oidc = {one.issuer: ProviderKeys(one, client, jwks_host=one.jwks_host) for one in who.oidc}
         # Entra signs tokens of both versions with the same keys
+        self._algorithms = {who.entra.issuer: who.entra.algorithms}
+        self._algorithms |= {one.issuer: one.algorithms for one in who.oidc}
         self._by_issuer = {who.entra.issuer: self.entra, who.entra.issuer_v1: self.entra, **self.oidc}
 
     def of(self, issuer: Issuer, document: str = DISCOVERY) -> ProviderKeys:
-        """The keys of one that gives no tokens for the gateway, or of one that is known already."""
-        known = self._by_issuer.get(issuer.issuer)
-        return known or self._others.setdefault(issuer.issuer, ProviderKeys(issuer, self._client, document=document))
+        """The keys of one that gives no tokens for the gateway, or of one that is known already.
+
+        Known by the same document and for the same algorithms: a key is bound to one of those that it is read for.
+        """
+        if document == DISCOVERY and self._algorithms.get(issuer.issuer) == issuer.algorithms:
+            return self._by_issuer[issuer.issuer]
+        place = (issuer.issuer, issuer.algorithms, document)
+        return self._others.setdefault(place, ProviderKeys(issuer, self._client, document=document))
 
     async def refresh(self) -> Mapping[str, str]:
         """Fetches all of them now, side by side; the JWK sets by exact `iss`, as text, of those who answered."""

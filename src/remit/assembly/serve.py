@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import select
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from typing import BinaryIO
 
 import httpx
 
@@ -79,8 +81,8 @@ class Plane:
         await self._arbiter.start()
         await self._envoy.start(await keys.refresh())
         async with arbiter.attended(stop, {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys)}):
-            await self._until_ready()
-            _log.warning("remit answers at %s", url(self._settings))
+            if await self._ready(stop):
+                _log.warning("remit answers at %s", url(self._settings))
             await stop.wait()
 
     async def _keep_keys(self, keys: KeyRing) -> None:
@@ -91,7 +93,8 @@ class Plane:
                 with contextlib.suppress(RemitError):  # the last good set stays, and Envoy's log says why
                     await self._envoy.update_keys({issuer: text})
 
-    async def _until_ready(self) -> None:
+    async def _ready(self, stop: asyncio.Event) -> bool:
+        """Waits until everything answers; false when `stop` comes first. Raises `RemitError` when nothing does."""
         said = "nothing answered"
         deadline = time.monotonic() + _READY
         transport = httpx.AsyncHTTPTransport(uds=str(self._settings.gateway.arbiter_socket))
@@ -100,9 +103,11 @@ class Plane:
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await client.get("/readyz")
                     if answer.is_success:
-                        return
+                        return True
                     said = answer.text
-                await asyncio.sleep(0.05)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 0.05)
+                    return False
         raise RemitError(f"remit did not become ready within {_READY:.0f} s: {said}", hint="see what stands above")
 
 
@@ -122,10 +127,17 @@ def serve(settings: Settings) -> None:
 def serve_arbiter(settings: Settings, *, stand_by: bool = False) -> None:
     """Runs the arbiter alone until SIGTERM, SIGINT, or the end of its parent; on stand-by, not before it is told."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if stand_by and sys.stdin.buffer.readline() != GO:
+    if stand_by and (sys.stdin.buffer.readline() != GO or _hung_up(sys.stdin.buffer)):
         return
     settings.gateway.arbiter_socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     asyncio.run(_until_told(partial(arbiter.run, settings)))
+
+
+def _hung_up(end: BinaryIO) -> bool:
+    """Whether the parent's end of the pipe is closed: it died before this process could ask to be told of it."""
+    found = select.poll()
+    found.register(end, 0)  # POLLHUP comes unasked
+    return bool(found.poll(0))
 
 
 async def _until_told(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -66,10 +66,15 @@ class PolicyWants:
         return frozenset(action.permission for action in self._served.values())
 
     def permissions(self, role: str, groups: frozenset[str], project: str) -> frozenset[str]:
-        """IAM permissions of what the policy permits this role and these groups, at their strongest sign-in."""
-        identity = self._identity(role, groups)
+        """IAM permissions of what the policy permits this role and these groups, at their strongest.
+
+        People and workloads may hold one role: what either is permitted, the account must be able to do.
+        """
+        holders = [self._identity(role, groups, kind) for kind in Kind]
         return frozenset(
-            action.permission for action in self._served.values() if self._permits(identity, action, project)
+            action.permission
+            for action in self._served.values()
+            if any(self._permits(identity, action, project) for identity in holders)
         )
 
     def _permits(self, identity: Identity, action: Action, project: str) -> bool:
@@ -80,9 +85,9 @@ class PolicyWants:
         request = Request((Operation(action, (resource,)),))
         return self._judge.decide(identity, request, Circumstances(now=0)).outcome is Outcome.PERMIT
 
-    def _identity(self, role: str, groups: frozenset[str]) -> Identity:
+    def _identity(self, role: str, groups: frozenset[str], kind: Kind) -> Identity:
         return Identity(
-            principal=Principal("", self._tenant, "trust-verify", Kind.PERSON),
+            principal=Principal("", self._tenant, "trust-verify", kind),
             display=role,
             groups=groups,
             groups_at=0,

@@ -19,6 +19,7 @@ from remit.audit.spool import Spool
 from remit.audit.store import SegmentStore
 from remit.audit.timeline_sql import CREATE, INSERT_ACCESS, INSERT_ENTRIES, TIMELINE
 
+_ASKED = ("decision", "outcome", "revocation")
 _BATCH = 20_000
 """Entries handed to DuckDB at once: some 20 MB."""
 
@@ -126,7 +127,7 @@ class Timeline:
 
     def _entries(self, query: Query) -> Iterator[list[str]]:
         entry = tables.entries.c
-        wanted = select(entry.entry).where(entry.type.in_(("decision", "outcome", "revocation"))).order_by(entry.position)
+        wanted = select(entry.entry).where(entry.type.in_(_ASKED)).order_by(entry.position)
         if query.since:
             wanted = wanted.where(entry.at >= query.since - _LEEWAY)
         if query.until:

@@ -109,7 +109,8 @@ class SignInProvider:
     `openid` and what gives a refresh token; `client`: our client id; `secret_file`: its client secret where the
     provider takes no better, `None` for an assertion of our managed identity (Entra); `redirect`: our callback, exact;
     `token`: whether the session holds an access token for Remit (Entra), else the ID token's claims are the identity;
-    `groups_claim` and `roles` as in `OidcIssuer`; `algorithms`: of ID tokens.
+    `groups_claim` and `roles` as in `OidcIssuer`; `algorithms`: of ID tokens; `prompt`: OpenID's, empty for none
+    (`consent`, which some providers want before they give a refresh token, or `select_account`).
     """
 
     name: str
@@ -123,6 +124,7 @@ class SignInProvider:
     groups_claim: str = ""
     roles: tuple[RoleRule, ...] = ()
     algorithms: tuple[str, ...] = ("RS256",)
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,11 +247,15 @@ _PIPELINES = (
     subject_member(f"{TENANT}/{FRAUD_PIPELINE.oid}"),
     subject_member(f"{TENANT}/{NIGHTLY.principal}"),
     subject_member("github/repo:contoso/fraud:ref:refs/heads/main"),
+    subject_member("okta/pipeline"),
 )
 """Workloads that launch training in test: an engineer's account submits the job, which runs as the trainer."""
 
-_OIDC_ENGINEERS = f"principalSet://iam.googleapis.com/{PROVIDER.pool}/group/ml-engineers"
-"""People of the other identity provider, whose groups have names for ids."""
+
+def _others(group: str) -> tuple[str, ...]:
+    """The members for a group of the other identity providers, one by OIDC and one by SAML, as Remit vouches for it."""
+    return tuple(f"principalSet://iam.googleapis.com/{PROVIDER.pool}/group/{name}/{group}" for name in ("okta", "adfs"))
+
 
 _SCIENTIST = account("data-scientist", FRAUD_TEST)
 _AUDITOR = account("auditor", FRAUD_TEST)
@@ -267,10 +271,17 @@ BINDINGS = (
         for name in ("ml-engineer", "trainer")
         for member in _PIPELINES
     ),
-    _on_account(account("ml-engineer", FRAUD_TEST), "roles/iam.workloadIdentityUser", _OIDC_ENGINEERS),
+    *(
+        _on_account(account("ml-engineer", project), "roles/iam.workloadIdentityUser", member)
+        for project in (FRAUD_TEST, FRAUD_PROD)
+        for member in _others("ml-engineers")
+    ),
     _on_account(_KEEPER, "roles/iam.workloadIdentityUser", _REMIT_ITSELF),
     Binding(f"projects/{FRAUD_PROD.id}", "roles/iam.workloadIdentityPoolAdmin", (f"serviceAccount:{_KEEPER}",)),
-    _on_account(_SCIENTIST, "roles/iam.workloadIdentityUser", group_member(DATA_SCIENTISTS)),
+    *(
+        _on_account(_SCIENTIST, "roles/iam.workloadIdentityUser", member)
+        for member in (group_member(DATA_SCIENTISTS), *_others("data-scientists"))
+    ),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/aiplatform.user", (f"serviceAccount:{_SCIENTIST}",)),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/logging.viewer", (f"serviceAccount:{_SCIENTIST}",)),
     Binding(

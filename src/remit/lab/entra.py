@@ -63,15 +63,17 @@ class Entra:
             return render(error, request)
 
     def commands(self) -> Mapping[str, Callable[[Any], object]]:
-        """For the control door: sessions', credentials', `redirect_uri` (`app`, `uri`) and `token_version`.
+        """For the control door: sessions', credentials', `redirect_uri` (`app`, `uri`), and two more.
 
-        `token_version` (`app`, `version`): of the access tokens that a resource takes, `1.0` or `2.0`.
+        `token_version` (`app`, `version`): of the access tokens that a resource takes, `1.0` or `2.0`; `steal_key`:
+        tells the private key that signs now.
         """
         return {
             **self.sessions.commands(),
             **self._credentials.commands(),
             "redirect_uri": self._redirects.add,
             "token_version": lambda given: self.tokens.versions.update({given["app"]: given["version"]}),
+            "steal_key": lambda _: self.keys.signing.stolen(),
         }
 
     def _tenant(self, request: Request, tenant: str, rest: str) -> Response:

@@ -69,7 +69,8 @@ def _broken(fault: Fault) -> Response:
 class Control:
     """The control door: `GET /SECRET` tells the state, `POST /SECRET` with a JSON object of commands changes it.
 
-    Commands are given by the service: name → what to call with the command's value. `fault` and `clear` are its own.
+    Commands are given by the service: name → what to call with the command's value; a text that one returns stands in
+    the answer's `told`. `fault` and `clear` are its own.
     """
 
     def __init__(self, secret: str, faults: Faults, commands: Mapping[str, Callable[[Any], object]]) -> None:
@@ -85,18 +86,20 @@ class Control:
         """Answer on the secret path only; an unknown command changes nothing."""
         if not hmac.compare_digest(request.path.encode(), self._path.encode()):
             return Response(HTTPStatus.NOT_FOUND)
+        told: dict[str, str] = {}
         if request.method == "POST":
             asked = json.loads(request.body)
             unknown = sorted(set(asked) - set(self._commands))
             if unknown:
                 return reply({"unknown": unknown, "known": sorted(self._commands)}, HTTPStatus.BAD_REQUEST)
             for name, value in asked.items():
-                self._commands[name](value)
+                if isinstance(answer := self._commands[name](value), str):
+                    told[name] = answer
         hosts = {
             host: {"status": fault.status, "hang": fault.hang, "retry_after": fault.retry_after}
             for host, fault in self._faults.hosts.items()
         }
-        return reply({"pid": os.getpid(), "faults": hosts})
+        return reply({"pid": os.getpid(), "faults": hosts, "told": told})
 
     def _fault(self, value: Mapping[str, Any]) -> None:
         self._faults.hosts[value["host"]] = Fault(

@@ -55,6 +55,11 @@ class SigningKey:
         signature = self._private.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{encode(signature)}"
 
+    def stolen(self) -> str:
+        """The private key as PEM, as a thief would have it: for tests that forge what only an issuer can sign."""
+        form, lock = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        return self._private.private_bytes(serialization.Encoding.PEM, form, lock).decode()
+
     def public(self, issuer: str) -> dict[str, Any]:
         """The key as it stands in Entra's key set."""
         numbers = self._private.public_key().public_numbers()

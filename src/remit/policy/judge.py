@@ -6,6 +6,7 @@ caller would sign in again and be refused for what was wrong all along.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 
 from remit.model.decision import Circumstances, DeterminingPolicy, Verdict
@@ -21,6 +22,7 @@ from remit.policy.facts import Facts, gather
 from remit.policy.settings import PolicySettings
 
 _log = logging.getLogger(__name__)
+_TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # of Entra; no other issuer's name looks like it
 
 
 class CedarJudge:
@@ -95,8 +97,12 @@ def _with(book: Book, hearing: Hearing, *completed: str) -> tuple[Refusal, ...]:
 
 
 def _challenges(facts: Facts, refused: tuple[Refusal, ...]) -> tuple[str, ...]:
-    """The challenges that policies ask for and this caller could complete: a workload cannot sign in again."""
-    if facts.identity.principal.kind is not Kind.PERSON:
+    """The challenges that policies ask for and this caller could complete.
+
+    A workload cannot sign in again, and authentication contexts are Entra's: nobody else's people can complete one.
+    """
+    principal = facts.identity.principal
+    if principal.kind is not Kind.PERSON or not _TENANT.fullmatch(principal.tenant):
         return ()
     asked = dict.fromkeys(challenge for refusal in refused for challenge in refusal.challenges)
     return tuple(challenge for challenge in asked if challenge not in facts.identity.authentication.contexts)

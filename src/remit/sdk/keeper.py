@@ -92,7 +92,8 @@ class Keeper:
                 return _entry(answer.readline(_MAXIMUM))
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "remit.sdk.keeper", str(self._address)]
+        # -P: nothing of the folder that somebody happens to stand in is imported
+        command = [sys.executable, "-P", "-m", "remit.sdk.keeper", str(self._address)]
         quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
         os.posix_spawn(sys.executable, command, os.environ, file_actions=quiet, setsid=True)  # nobody is to wait for it
         deadline = time.monotonic() + _START

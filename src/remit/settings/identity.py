@@ -179,6 +179,7 @@ def _provider(found: schema.Provider, yaml: RemitYaml, folder: Path, origin: str
         scopes=tuple(found.scopes) or ((*_SCOPES, f"{entra.audience}/.default") if found.entra else _SCOPES),
         secret_file=folder / found.secret_file if found.secret_file else None,
         token=found.entra,
+        prompt=found.prompt,
         groups_claim=found.groups_claim,
         roles=_rules(found.roles),
         algorithms=tuple(found.algorithms),

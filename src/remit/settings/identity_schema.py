@@ -81,6 +81,7 @@ class Provider(Section):
     entra: bool = False
     scopes: list[Text] = []
     secret_file: str | None = None
+    prompt: Literal["", "consent", "select_account"] = ""
     groups_claim: str = ""
     roles: list[Rule] = []
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] = ["RS256"]

@@ -86,14 +86,33 @@ class Sessions:
         return len(gone)
 
 
+class Revoked:
+    """The view of revocations, which names some principals."""
+
+    epoch = 1
+
+    def __init__(self):
+        self.named = set()
+
+    def check(self, identity, job, now):
+        assert (job, now) == ("", NOW)
+        if identity.principal.key in self.named:
+            raise Refused(Reason.REVOKED)
+
+
 @pytest.fixture
 def sessions():
     return Sessions()
 
 
 @pytest.fixture
-def ask(sessions):
-    app = Starlette(routes=Account(sessions, ORIGIN, lambda: NOW * 1_000_000).routes())
+def revoked():
+    return Revoked()
+
+
+@pytest.fixture
+def ask(sessions, revoked):
+    app = Starlette(routes=Account(sessions, ORIGIN, lambda: NOW * 1_000_000, revocations=revoked).routes())
 
     def asked(method, path, **more):
         async def go():
@@ -149,7 +168,9 @@ def test_the_page_of_somebody_with_little_to_show_and_of_somebody_with_much(ask,
 def test_without_a_session_the_page_sends_to_sign_in(ask, sessions):
     answer = ask("GET", "/account")
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
-    assert ask("GET", "/account", headers=cookie("unknown")).headers["x-remit-reason"] == "session_ended"
+    ended = ask("GET", "/account", headers=cookie("unknown"))
+    assert ended.headers["x-remit-reason"] == "session_ended"
+    assert "were away for too long" in ended.text
     sessions.refused = Refused(Reason.PLANE_UNAVAILABLE)
     assert ask("GET", "/account", headers=cookie()).status_code == 503
     twice = {"cookie": f"__Host-remit={HERE}; __Host-remit={HERE}"}
@@ -236,3 +257,13 @@ def test_two_origins_or_two_cookies_sign_nobody_out(ask, sessions):
 def test_a_link_signs_nobody_out(ask, sessions, path):
     assert ask("GET", path, headers=cookie()).status_code == 405
     assert len(sessions.live) == 3
+
+
+def test_whoever_is_revoked_is_told_so_and_can_still_leave(ask, sessions, revoked):
+    revoked.named.add("okta/dana")
+    answer = ask("GET", "/account", headers=cookie())
+    assert (answer.status_code, answer.headers["x-remit-reason"]) == (403, "revoked")
+    assert "Your access has been revoked" in answer.text
+    assert "s-here" not in answer.text
+    assert post(ask, "/sign-out/everywhere", {"token": token()}).status_code == 303
+    assert set(sessions.live) == {STRANGER}

@@ -246,6 +246,19 @@ def test_streams_are_bounded():
     house.run(story)
 
 
+def test_nobody_takes_all_streams():
+    house = House(limit=4, share=2)
+    house.records["d-3"] = house.record("dana")
+
+    async def story(opened):
+        for decision in ("d-1", "d-3"):
+            assert await (await opened(opening(decision))).read() == b"\x0a\x00"
+        assert await end(await opened(opening("d-1"))) is grpc.StatusCode.PERMISSION_DENIED
+        assert await (await opened(opening("d-2"))).read() == b"\x0a\x00"
+
+    house.run(story)
+
+
 def test_what_nobody_asked_for_ends_the_stream():
     house = House()
 

@@ -41,7 +41,7 @@ def lines(document: Path) -> Iterator[str]:
         if language == "console":
             yield from (line[2:] for line in text.splitlines() if line.startswith("$ "))
         elif language == "sh":
-            yield from text.splitlines()
+            yield from text.replace("\\\n", " ").splitlines()
 
 
 def commands(line: str) -> Iterator[list[str]]:
@@ -85,17 +85,60 @@ def test_every_command_that_is_mentioned_exists(document: Path) -> None:
                 pass  # a mention need not be whole
 
 
-@pytest.mark.parametrize("line", ["remit revoke dana", "remit login --saml", "true && remit audit prove"])
+@pytest.mark.parametrize("line", ["remit approve dana", "remit login --saml", "true && remit audit prove"])
 def test_the_check_finds_a_command_and_an_option_that_do_not_exist(line: str) -> None:
     [arguments] = commands(line)
     with pytest.raises(click.UsageError):
         parse(arguments)
 
 
-def test_every_file_that_is_linked_is_there() -> None:
+def test_every_command_is_mentioned(subtests: pytest.Subtests) -> None:
+    shown = {tuple(arguments[:2]) for document in DOCUMENTS for arguments in mentioned(document)}
+    for path in paths(remit, ()):
+        with subtests.test(" ".join(path)):
+            assert any(arguments[: len(path)] == path for arguments in shown)
+
+
+def mentioned(document: Path) -> Iterator[list[str]]:
+    """What is invoked in a document, whole or in part, in its terminals and in its sentences."""
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    for line in (*lines(document), *(span for span in SPAN.findall(text) if "'" not in span)):
+        yield from commands(line)
+
+
+def paths(group: click.Group, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every command that can be invoked: `login`, `audit query`."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from paths(found, (*above, name))
+        else:
+            yield (*above, name)
+
+
+def test_every_option_of_signing_in_and_revoking_is_mentioned(subtests: pytest.Subtests) -> None:
+    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    for name in ("login", "whoami", "revoke"):
+        command = remit.get_command(click.Context(remit), name)
+        assert command is not None
+        for option in (one for parameter in command.params for one in parameter.opts if one.startswith("--")):
+            with subtests.test(f"{name} {option}"):
+                assert re.search(rf"{re.escape(option)}\b", text)
+
+
+def test_every_file_and_heading_that_is_linked_is_there() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} links to `{target}`"
+        for target, place in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text(encoding="utf-8")):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name} links to `{target}`"
+            assert not place or place in anchors(file), f"{document.name} links to `{target}#{place}`"
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings of a document as links name them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", document.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_refusal_that_is_quoted_is_one(subtests: pytest.Subtests) -> None:
@@ -112,6 +155,69 @@ def test_every_refusal_that_is_quoted_is_one(subtests: pytest.Subtests) -> None:
     for sentence in quoted:
         with subtests.test(sentence):
             assert any(one.startswith(sentence) for one in known) or f'"{sentence}"' in source
+
+
+# the checks of identity, and what keeps them
+
+CHECKED = re.compile(r"^\| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+KEPT = re.compile(r"`(test_[a-z0-9_]+\.py)`")
+
+
+def checks() -> list[tuple[str, str, str]]:
+    """Each row of the tables of docs/identity.md that names a test: the check, its source, what keeps it."""
+    text = (ROOT / "docs" / "identity.md").read_text(encoding="utf-8")
+    return [row for row in CHECKED.findall(text) if KEPT.search(row[2])]
+
+
+def test_every_check_has_a_source_and_a_test_that_exists(subtests: pytest.Subtests) -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(checks()) > 100
+    for check, source, kept in checks():
+        with subtests.test(check):
+            assert len(source) > 3
+            assert set(KEPT.findall(kept)) <= there, f"there is no {kept}"
+
+
+def test_every_test_that_is_named_is_one(subtests: pytest.Subtests) -> None:
+    """A file, and the functions in it without their `test_`; with another file after a semicolon."""
+    text = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    for check, _, kept in checks():
+        for part in kept.split("; "):
+            file, *names = re.findall(r"`([a-z0-9_.]+)`", part)
+            for name in names:
+                with subtests.test(f"{check}: {name}"):
+                    assert re.search(rf"^ *def test_{name}\(", text.get(file, ""), re.MULTILINE)
+
+
+def test_every_flow_of_the_relying_party_suite_is_in_its_table() -> None:
+    source = (ROOT / "tests" / "scripted_provider" / "flows.py").read_text(encoding="utf-8")
+    run = set(re.findall(r'"(rp-[^"]+)": (?:Run|refused)\(', source))
+    text = (ROOT / "docs" / "identity.md").read_text(encoding="utf-8")
+    assert len(run) > 30
+    assert not {flow for flow in run if f"`{flow}`" not in text}
+
+
+# policies
+
+
+def test_every_word_of_the_context_is_explained() -> None:
+    schema = (ROOT / "src" / "remit" / "policy" / "remit.cedarschema").read_text(encoding="utf-8")
+    told = schema.partition("type Circumstances = {")[2].partition("\n};")[0]
+    words = re.findall(r"^\s+(\w+)\??:", told, re.MULTILINE)
+    text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    assert len(words) > 15
+    assert not {word for word in words if not re.search(rf"`(?:context)?[\w.]*\.{word}`", text)} - {
+        "authentication",
+        "device",
+    }
+
+
+def test_every_tag_of_a_pipeline_is_explained() -> None:
+    text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
+    source = (ROOT / "src" / "remit" / "identity" / "tokens" / "oidc_kinds.py").read_text(encoding="utf-8")
+    kinds = re.findall(r"^(?:GITHUB|GITLAB|AZURE_DEVOPS) = _pipeline\((.*?)^    silent", source, re.MULTILINE | re.DOTALL)
+    assert len(kinds) == 3
+    assert not {name for kind in kinds for name in re.findall(r'"(\w+)"', kind) if f"`{name}`" not in text}
 
 
 # remit.yaml
@@ -154,7 +260,8 @@ def test_every_key_is_explained_with_its_default_and_its_bounds() -> None:
             assert default.startswith("required") == field.is_required(), f"`{key}` has the default `{default}`"
             if isinstance(field.default, str | int):
                 written = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
-                assert default == f"`{written}`", f"`{key}` has the default `{written}`"
+                shown = f"`{written}`" if written else "none"
+                assert default == shown, f"`{key}` has the default {shown}"
             for bound in bounds(field):
                 assert re.search(rf"\b{bound}\b", form), f"`{key}` does not name its bound {bound}"
 

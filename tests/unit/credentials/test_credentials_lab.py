@@ -58,7 +58,7 @@ def test_everybody_whom_entra_exchanges_nothing_for(
     pipeline = _principal(somebody(), contoso.TENANT, contoso.FRAUD_PIPELINE.oid, Kind.WORKLOAD)
     github = _principal(somebody(), "github", main, Kind.WORKLOAD)
     branch = _principal(somebody(), "github", main.replace("main", "other"), Kind.WORKLOAD)
-    okta = _principal(somebody(groups=frozenset({"ml-engineers"})), "okta", "00u1", Kind.PERSON)
+    okta = _principal(somebody(groups=frozenset({"okta/ml-engineers"})), "okta", "00u1", Kind.PERSON)
 
     async def story() -> None:
         async with cloud_client() as client, metadata_client() as local:

@@ -307,6 +307,19 @@ def test_what_the_directory_does_not_say_changes_nothing(story):
         assert story.round(DirectoryPoll(Scripted(item), story.sink, story.told)) == []
 
 
+def test_a_directory_that_names_nobody_any_more_locks_nobody_out(story):
+    graph, now = Scripted({"id": oid(DANA), "accountEnabled": True}), [0.0]
+    poll = DirectoryPoll(graph, story.sink, story.told, clock=lambda: now[0])
+    assert story.round(poll) == []
+    now[0] += 3601
+    graph.items = ()
+    assert story.round(poll) == []
+    assert "names nobody any more" in poll.trouble
+    graph.items = ({"id": oid(OLGA), "accountEnabled": True},)
+    assert story.round(poll) == [lock(DANA)]
+    assert poll.trouble == ""
+
+
 def test_no_link_for_the_next_round_is_no_answer(story):
     poll = DirectoryPoll(Scripted(delta=""), story.sink, story.told)
     assert story.round(poll) == []

@@ -160,6 +160,16 @@ def test_a_wait_beyond_the_deadline_is_not_begun_and_binds_everybody(tell, answe
     tell([answer({}, 429, retry_after="60"), answer({"value": []})], story)
 
 
+def test_no_answer_silences_everybody_for_days(tell, answer):
+    async def story(graph):
+        with pytest.raises(GraphFailed):
+            await graph.collect("/v1.0/things", limit=9)
+        graph.clock.now += graph_module.MAX_PAUSE
+        assert (await graph.collect("/v1.0/things", limit=9)).items == ()
+
+    tell([answer({}, 429, retry_after="999999"), answer({"value": []})], story)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "failing"),
     [
@@ -199,6 +209,31 @@ def test_no_token_no_question(tell, answer):
         tell([answer({"value": []})], collect(), token=token)
     assert failed.value.failing is Failing.REFUSED
     assert failed.value.hint == "look at the managed identity"
+
+
+def test_a_token_that_is_not_believed_is_dropped_once_and_another_one_tried(tell, answer):
+    shown, given = [], iter(["old", "new", "newer"])
+    kept = [next(given)]
+
+    async def token():
+        return AccessToken(kept[-1])
+
+    def drop(refused):
+        assert refused.reveal() == kept[-1]
+        if len(kept) == 2:
+            return False
+        kept.append(next(given))
+        return True
+
+    def believing(asked):
+        shown.append(asked.headers["authorization"])
+        return answer({"value": [1]}) if shown[-1] == "Bearer new" else answer({}, 401)
+
+    assert tell([believing], collect(), token=token, drop=drop).items == (1,)
+    assert shown == ["Bearer old", "Bearer new"]
+    with pytest.raises(GraphFailed) as failed:
+        tell([answer({}, 401)], collect(), token=token, drop=drop)
+    assert failed.value.failing is Failing.REFUSED
 
 
 @pytest.mark.parametrize("base", ["http://graph.microsoft.com", "https://graph.microsoft.com/", "https://a@b", "graph"])

@@ -6,6 +6,7 @@ import os
 import struct
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -314,6 +315,18 @@ def test_few_addresses_are_remembered(world, monkeypatch):
     for last in (1, 2, 3, 1):
         assert locations.holding(ip_address(f"203.0.113.{last}"), None) == {"Head office"}
     assert len(locations._view.told) <= 2
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_many_words_at_once_leave_no_thread_waiting_for_another(engine):
+    async def story():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        risk = Risk(engine, engine, wall=lambda: float(NOW))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(asyncio.to_thread(risk.put, f"t/{each}", "high", NOW) for each in range(8)))
+        assert [risk.of(f"t/{each}", NOW) for each in range(8)] == ["high"] * 8
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"], indirect=True)

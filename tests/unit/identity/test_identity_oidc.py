@@ -91,7 +91,7 @@ CLAIMS: dict[str, Claims] = {
         "jti": "AT.1",
         "scope": "openid jobs",
         "auth_time": NOW - 3600,
-        "acr": "c1",
+        "acr": "urn:contoso:2",
         "amr": ["pwd", "mfa"],
         "sid": "s1",
         "groups": ["ml-engineers", "9a000000-0000-4000-8000-000000000001"],
@@ -238,12 +238,17 @@ def test_a_person_with_an_access_token(ask: Any, make: Any) -> None:
     assert identity.scopes == {"openid", "jobs"}
     assert identity.client == "remit-cli"
     assert identity.authentication.methods == {"pwd", "mfa"}
-    assert identity.authentication.contexts == {"c1"}
+    assert identity.authentication.contexts == {"urn:contoso:2"}
     assert identity.authentication.capabilities == frozenset()
     assert identity.authentication.at == NOW - 3600
     assert (identity.issued_at, identity.expires_at, identity.groups_at) == (NOW - 60, NOW + 600, NOW - 60)
     assert (identity.token_id, identity.session, identity.home, identity.guest) == ("AT.1", "s1", "", False)
     assert (identity.device, identity.address, identity.attributes) == (Device(), "", ())
+
+
+@pytest.mark.parametrize("context", ["c1", "c25", "c99"])
+def test_nobody_but_entra_proves_an_authentication_context_of_entra_s(ask: Any, make: Any, context: str) -> None:
+    assert ask(OKTA, make("okta", {"acr": context})).authentication.contexts == frozenset()
 
 
 def test_a_client_with_a_token_of_its_own_is_a_workload(ask: Any, make: Any) -> None:
@@ -364,7 +369,14 @@ def test_every_issuer_refuses_what_no_issuer_may_let_pass(
         assert reason(issuer, make(name, {"aud": [issuer.audience, "https://other.example"]})) is Reason.TOKEN_AUDIENCE
 
 
-@pytest.mark.parametrize("name", ISSUERS)
+def test_who_may_get_a_token_for_us_by_a_listed_client_needs_no_rule(ask: Any, make: Any, reason: Any) -> None:
+    issuer = dataclasses.replace(ISSUERS["okta"], roles=(), subjects=frozenset())
+    assert ask(issuer, make("okta")).roles == frozenset()
+    assert reason(dataclasses.replace(issuer, clients=frozenset()), make("okta")) is Reason.TOKEN_CLIENT
+    assert reason(dataclasses.replace(issuer, subjects=frozenset({"other"})), make("okta")) is Reason.TOKEN_CLAIMS
+
+
+@pytest.mark.parametrize("name", [name for name in ISSUERS if name != "okta"])
 def test_a_good_signature_admits_nobody_who_is_not_listed_or_fitted(
     ask: Any, make: Any, reason: Any, name: str
 ) -> None:

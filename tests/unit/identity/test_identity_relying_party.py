@@ -1,15 +1,18 @@
 """The parts of a sign-in that need no provider: addresses, documents, answers, flows, credentials."""
 
 import asyncio
+import contextlib
 import base64
 import json
 import random
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import pytest
 
+from remit.identity.browser import sign_in as sign_in_module
 from remit.identity.browser.cipher import Cipher
 from remit.identity.browser.provider_http import ask
 from remit.identity.browser.provider_metadata import Discovery, ProviderMetadata, read_metadata
@@ -459,7 +462,7 @@ DANA = Identity(
 class Entra:
     """What stands behind a relying party: told how to answer."""
 
-    def __init__(self, sign, keys, *, token=True, **claims):
+    def __init__(self, sign, keys, *, token=True, prompt="", **claims):
         self.sign = sign
         self.claims = {
             "iss": ENTRA,
@@ -476,7 +479,7 @@ class Entra:
         self.nonce = ""
         self.forms = []
         provider = SignInProvider(
-            "entra", "Entra", ENTRA, "remit", "https://remit.example/cb", ("openid",), token=token
+            "entra", "Entra", ENTRA, "remit", "https://remit.example/cb", ("openid",), token=token, prompt=prompt
         )
 
         async def assertion():
@@ -549,6 +552,12 @@ def _members(identity):
     return {name: getattr(identity, name) for name in Identity.__slots__}
 
 
+@pytest.mark.parametrize("ahead", [61, 3600, NOW * 1000])
+def test_nobody_signed_in_later_than_now_or_no_revocation_would_be_newer(entra, ahead):
+    with pytest.raises(Refused, match="auth_time"):
+        asyncio.run(entra(token=False, auth_time=NOW + ahead).signed_in())
+
+
 @pytest.mark.promise("V9")
 def test_an_unmapped_guest_is_refused_at_the_door(entra):
     house = entra()
@@ -587,6 +596,26 @@ def test_an_authentication_context_is_asked_for_in_the_access_token(entra):
         with pytest.raises(Refused) as refused:
             asyncio.run(claims(context, **more))
         assert refused.value.reason is Reason.REQUEST_MALFORMED
+
+
+@pytest.mark.parametrize(("prompt", "asked"), [("", None), ("consent", ["consent"])])
+def test_a_provider_is_asked_with_the_prompt_that_it_wants(entra, prompt, asked):
+    address = asyncio.run(entra(prompt=prompt).party.address(new_flow("/", NOW)))
+    assert parse_qs(urlsplit(address).query).get("prompt") == asked
+
+
+@pytest.mark.parametrize(("token", "scope"), [(True, ["openid"]), (False, None)])
+def test_scopes_are_named_again_where_the_provider_would_narrow_them(entra, token, scope):
+    async def story():
+        house = entra(token=token)
+        held = await house.signed_in()
+        house.nonce = ""
+        with contextlib.suppress(Refused):  # what the provider says to it is another test's
+            await house.party.renew(held, NOW + 1)
+        return house.forms[-1]
+
+    form = asyncio.run(story())
+    assert (form["grant_type"], form.get("scope")) == (["refresh_token"], scope)
 
 
 def test_what_cannot_be_renewed_is_not_tried(entra):
@@ -704,3 +733,22 @@ def test_the_names_of_providers_lead_to_their_own_kind_of_door():
         with pytest.raises(Refused) as refused:
             asyncio.run(awaited)
         assert refused.value.reason is Reason.RESOURCE_UNKNOWN
+
+
+def test_browsers_that_return_are_noted_one_after_the_other_and_no_queue_is_endless(monkeypatch):
+    monkeypatch.setattr(sign_in_module, "MAX_WAITING", 5)
+
+    async def story():
+        house = House()
+        flows = [(await house.sign_in.begin("saml", "/x", NOW)).flow for _ in range(8)]
+        began = time.monotonic()
+        came = await asyncio.gather(
+            *(house.sign_in.accept("saml", "good", flow, None, NOW) for flow in flows), return_exceptions=True
+        )
+        assert time.monotonic() - began >= 5 * sign_in_module.PAUSE
+        refused = [each for each in came if isinstance(each, Refused)]
+        assert [each.reason for each in refused] == [Reason.PLANE_UNAVAILABLE] * 3
+        assert len(house.seen) == 5
+        await house.sign_in.accept("saml", "good", flows[-1], None, NOW)
+
+    asyncio.run(story())

@@ -419,6 +419,32 @@ def test_the_view_holds_what_can_still_refuse_and_nothing_else(sqlite):
     assert view._ends == {}
 
 
+@pytest.mark.parametrize("lifted", [False, True])
+def test_a_wall_clock_that_ran_ahead_and_is_set_back_makes_nobody_forgotten(sqlite, lifted):
+    now, ahead = int(time.time()), 2 * LONGEST
+    sqlite.revoke(lock("t/locked", until=now + 7200))
+    sqlite.revoke(Revocation(Scope.PRINCIPAL, "t/ended", before=now))
+    clock = Clock()
+    for name in ("told while ahead", "started while ahead"):
+        view = sqlite.view(name, clock=clock, started=False)
+        sqlite.wall = lambda: now
+        if name.startswith("told"):
+            view.refresh()
+        clock.now += 61
+        sqlite.wall = lambda: now + ahead
+        view.refresh()
+        assert view._ends == {}
+        if lifted and name.startswith("started"):
+            sqlite.lift(Scope.PRINCIPAL, "t/locked")
+        clock.now += 1
+        sqlite.wall = lambda: now + 2
+        view.refresh()
+        assert reason(view, identity("t/ended", issued_at=now - 5), now=now) is Reason.SIGN_IN_AGAIN
+        free = lifted and name.startswith("started")
+        asked = identity("t/locked", issued_at=now - 5)
+        assert view.check(asked, "", now) is None if free else reason(view, asked, now=now) is Reason.REVOKED
+
+
 def test_a_token_that_is_older_than_the_view_s_memory_is_not_believed(sqlite):
     view, now = sqlite.view(), int(time.time())
     view.check(identity(issued_at=now - LONGEST), "", now)

@@ -405,9 +405,11 @@ def test_no_other_encoding_hides_a_document_type(door: Door, key: Any, encoding:
         base64.b64encode(b"<?pi evil?><a><?pi evil?></a>").decode(),
         base64.b64encode(b"<a>" * 300 + b"</a>" * 300).decode(),
         base64.b64encode(b"<a>" + b"x" * saml_form.MAX_RESPONSE + b"</a>").decode(),
+        base64.b64encode(b"<a>" + b"<b/>" * saml_form.MAX_PIECES + b"</a>").decode(),
+        base64.b64encode(b"<a " + b" ".join(b'a%d=""' % n for n in range(9000)) + b"/>").decode(),
         "A" * (saml_form.MAX_RESPONSE * 2),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_what_is_no_response_at_all(door: Door, posted: str) -> None:
     assert door.refuses(posted) is (Reason.TOKEN_MALFORMED if posted else Reason.TOKEN_MISSING)

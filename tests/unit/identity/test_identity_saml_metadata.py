@@ -1,6 +1,7 @@
 """A provider's metadata: read narrowly, followed when it changes, and kept while the provider is away."""
 
 import asyncio
+import base64
 import importlib.util
 import os
 import sys
@@ -91,6 +92,16 @@ def test_a_kind_of_key_that_signs_no_saml(keys: list[Any]) -> None:
     edwards = mint.Key(private, builder.sign(private, None))
     with pytest.raises(Malformed, match="no key"):
         parse(mint.metadata(edwards), issuer())
+
+
+def test_a_key_on_a_curve_that_nobody_here_knows_is_left_out(keys: list[Any]) -> None:
+    # the DER of an object identifier: P-256 becomes prime239v1, of the same length, with the point left as it was
+    known, strange = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030104")
+    der = base64.b64decode(mint.make_key("SECP256R1").text)
+    assert known in der
+    text = mint.metadata(keys[0], keys[1]).decode()
+    odd = text.replace(keys[0].text, base64.b64encode(der.replace(known, strange)).decode())
+    assert parse(odd.encode(), issuer()).certificates == (keys[1].certificate,)
 
 
 def test_pins_choose_among_keys(keys: list[Any]) -> None:

@@ -280,6 +280,12 @@ def test_keys_that_cannot_be_had_are_not_the_transmitter_s_mistake(house, event)
             "x",
             EventSubject(Scope.PRINCIPAL, "okta/00u1"),
         ),
+        (
+            {"format": "iss_sub", "iss": "https://okta.example", "sub": "00U1"},
+            "x",
+            EventSubject(Scope.PRINCIPAL, "okta/00U1"),
+        ),
+        ({**DANA, "sub": DANA["sub"].upper()}, "x", EventSubject(Scope.PRINCIPAL, f"{TID}/{OID}")),
         ({"format": "opaque", "id": "s-1"}, "session-revoked", EventSubject(Scope.SESSION, "s-1")),
         ({"format": "opaque", "id": "00u1"}, "credential-change", EventSubject(Scope.PRINCIPAL, "okta/00u1")),
         (
@@ -391,3 +397,9 @@ def test_an_event_holds_everywhere_before_it_is_accepted_and_counts_once(signing
         assert asyncio.run(receiver.receive(disabled, NOW)) is None
         assert locked() == []
         assert [one for one in revoker.standing(NOW) if one.revocation.locked] == []
+
+
+def test_a_session_of_ours_is_not_a_transmitters_to_end():
+    ours = {"format": "opaque", "id": "s-0123456789abcdef0123456789"}
+    with pytest.raises(SubjectRefused, match="one of ours"):
+        subject_of(ours, "session-revoked", TRANSMITTER)

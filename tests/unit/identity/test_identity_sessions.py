@@ -19,7 +19,7 @@ from remit.model.errors import Refused, SettingsInvalid
 from remit.model.identity import Authentication, Device, Identity, Kind, Principal
 from remit.model.reasons import Reason
 from remit.model.secret import Secret, SessionSecret, UnverifiedToken
-from remit.state.database import open_database
+from remit.state.database import open_database, open_database_to_read
 from remit.state.schema import migrate
 from remit.state.settings import StateSettings
 
@@ -506,6 +506,8 @@ def test_without_a_refresh_token_a_session_ends_with_its_identity(house):
     async def story():
         sessions = house.arbiter()
         secret = await sessions.start(replace(HELD, refresh=None), "okta", NOW)
+        # it shows its real end from the first: that of what it rests on
+        assert (await sessions.current(secret, NOW)).expires_at == NOW + HOUR
         await sessions.authenticate(secret, NOW + HOUR - 1)
         with pytest.raises(Refused) as refused:
             await sessions.authenticate(secret, NOW + HOUR)
@@ -626,6 +628,21 @@ def test_every_way_to_end_sessions(house):
             await sessions.end_all("okta/ada")
 
     asyncio.run(story())
+
+
+def test_whoever_presents_a_secret_takes_no_writer_s_lock(tmp_path):
+    settings = StateSettings(f"sqlite:///{tmp_path}/state.db", 50)
+    engine = open_database(settings)
+    migrate(engine, "sessions", session_tables.metadata, session_tables.STEPS)
+    reader = open_database_to_read(settings)
+    store = SessionStore(engine, reader)
+    with engine.begin():  # as the ledger does; SQLite has one writer
+        assert store.find("x") is None
+        assert store.of("okta/dana") == []
+        with pytest.raises(Refused):
+            store.end_id("s-1")
+    engine.dispose()
+    reader.dispose()
 
 
 def test_nobody_has_to_listen():

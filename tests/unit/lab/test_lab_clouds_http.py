@@ -113,7 +113,7 @@ def test_hosts_by_name_and_by_ending():
 
 def test_faults_and_the_control_door():
     faults, heard = Faults(), []
-    control = Control("secret", faults, {"hear": heard.append})
+    control = Control("secret", faults, {"hear": heard.append, "say": str})
 
     def command(body, path=b"/secret", method=b"POST"):
         raw = json.dumps(body).encode()
@@ -135,6 +135,7 @@ def test_faults_and_the_control_door():
     assert heard == [1]
     assert b'"unknown": ["explode"]' in command({"explode": 1, "hear": 2})
     assert heard == [1]
+    assert b'"told": {"say": "yes"}' in command({"say": "yes", "hear": 3})
     assert b'"pid"' in command({}, method=b"GET")
 
 

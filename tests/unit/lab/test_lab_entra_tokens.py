@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from remit.lab import contoso
 from remit.lab.entra_errors import EntraError
-from remit.lab.jwt import peek
+from remit.lab.jwt import encode, peek
 
 LOGIN = "login.microsoftonline.com"
 CAPABLE = '{"access_token":{"xms_cc":{"values":["CP1"]}}}'
@@ -217,3 +218,10 @@ def test_the_metadata_service_has_none_for_a_disabled_identity(world):
     assert answer.status == 400
     assert "AADSTS7000112" in json.loads(answer.body)["error_description"]
     assert world.ask("127.0.0.1", "GET", "/elsewhere").status == 404
+
+
+def test_the_signing_key_can_be_stolen(world):
+    """Whoever has it forges what everybody believes, until the keys turn."""
+    stolen = load_pem_private_key(world.clouds.entra.commands()["steal_key"](True).encode(), None)
+    public = world.clouds.entra.keys.public()[0]
+    assert encode(stolen.public_key().public_numbers().n.to_bytes(256)) == public["n"]

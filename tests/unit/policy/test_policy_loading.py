@@ -262,7 +262,7 @@ def test_a_statement_is_found_whatever_stands_around_it():
 def test_every_policy_in_the_documentation_loads(judge_of):
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     blocks = re.findall(r"```cedar\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 6
     judge_of(*blocks)
 
 

@@ -1,5 +1,7 @@
 """A challenge is offered when completing it alone would permit the request, and only then."""
 
+from dataclasses import replace
+
 from remit.model.identity import Kind
 from remit.model.operation import Request
 from remit.model.outcome import Outcome
@@ -86,6 +88,13 @@ def test_no_challenge_for_a_workload(world, judge_of):
     judge = judge_of(ALL + guard("g", "c1"))
     verdict = ask(world, judge, world.person(9, kind=Kind.WORKLOAD))
     assert (verdict.outcome, verdict.detail.endswith("g says no")) == (Outcome.DENY, True)
+
+
+def test_no_challenge_for_people_of_other_providers(world, judge_of):
+    judge, dana = judge_of(ALL + guard("g", "c1")), world.dana()
+    other = replace(dana, principal=replace(dana.principal, tenant="okta"))
+    assert ask(world, judge, dana).outcome is Outcome.STEP_UP
+    assert ask(world, judge, other).outcome is Outcome.DENY
 
 
 def test_a_refusal_says_only_what_policies_within_reach_say(world, judge_of):

@@ -52,6 +52,13 @@ def test_an_entry_lives_in_the_keeper_s_memory_alone(kept, runtime_folder):
     kept.end()  # nothing to end is no error
 
 
+def test_a_keeper_imports_nothing_from_the_folder_that_it_is_started_in(kept, tmp_path, monkeypatch):
+    (tmp_path / "struct.py").write_text("raise SystemExit")  # as a repository of a stranger's may hold
+    monkeypatch.chdir(tmp_path)
+    kept.put(Secret("a-refresh-token"))
+    assert kept.get() == Secret("a-refresh-token")
+
+
 def _until(done):
     end = time.monotonic() + 5
     while not done():

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from remit.cli.story import digits
-from remit.cli.story.installation import example, write_contoso
+from remit.cli.story.installation import example, publish_keys, write_contoso
 from remit.cli.story.people import Person
 from remit.lab import lifecycle
 from remit.lab.lifecycle import Lab
@@ -55,6 +55,7 @@ def stage(folder: Path) -> Iterator[Stage]:
         digits.seed(lab.control, _PROJECTS, example("digits"))
         url = f"http://{settings.gateway.listen_host}:{settings.gateway.listen_port}"
         with _serving(config, environment, folder / "serve.log", url):
+            publish_keys(url, lab)
             yield Stage(folder, lab, settings, environment, url)
     finally:
         lifecycle.down(folder / "lab")

@@ -18,6 +18,7 @@ from remit.identity.tokens.claims import (
     Claim,
     Need,
     check,
+    contexts_of,
     is_scalar,
     is_seconds,
     is_subject,
@@ -124,7 +125,6 @@ class IdTokens:
     def identity(self, claims: Mapping[str, object], now: int) -> Identity:
         """Who verified claims speak of, with all their groups; raises `Refused`, `IDENTITY_INCOMPLETE` without."""
         provider = self._provider
-        acr = claims.get("acr")
         return Identity(
             principal=Principal(provider.issuer, provider.name, str(claims["sub"]), Kind.PERSON),
             display=_display(claims),
@@ -135,7 +135,7 @@ class IdTokens:
             client=provider.client,
             authentication=Authentication(
                 methods=texts(claims, "amr"),
-                contexts=frozenset({acr} if isinstance(acr, str) else ()),
+                contexts=contexts_of(claims.get("acr")),
                 at=seconds(claims, "auth_time"),
             ),
             guest=False,
@@ -172,6 +172,8 @@ def check_times(claims: Mapping[str, object], since: int, now: int) -> None:
         raise Refused(Reason.TOKEN_NOT_YET_VALID, hint=clock)
     if issued < since - SKEW:
         raise Refused(Reason.TOKEN_EXPIRED, "the token was issued before it was asked for", hint=clock)
+    if seconds(claims, "auth_time") > issued + SKEW:  # or no revocation would ever be newer than the sign-in
+        raise Refused(Reason.TOKEN_CLAIMS, "the token's claim `auth_time` is after `iat`")
 
 
 def roles_of(rules: tuple[RoleRule, ...], claims: Mapping[str, object]) -> frozenset[str]:

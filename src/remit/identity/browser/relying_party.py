@@ -66,6 +66,8 @@ class RelyingParty:
         }
         if flow.max_age >= 0:
             asked["max_age"] = str(flow.max_age)
+        if self.provider.prompt:
+            asked["prompt"] = self.provider.prompt
         if context:
             asked["claims"] = self._claims(context)
         parts = urlsplit(metadata.authorization_endpoint)
@@ -102,7 +104,9 @@ class RelyingParty:
         if held.refresh is None:
             raise unavailable("gave nothing to renew this session with")
         metadata = await self._discovery.metadata()
-        tokens = await self._endpoint.refresh(metadata, held.refresh, self.provider.scopes)
+        # Entra gives the ID token's scopes alone unless it is told; elsewhere silence means "the same" (RFC 6749, 6)
+        scopes = self.provider.scopes if self.provider.token else ()
+        tokens = await self._endpoint.refresh(metadata, held.refresh, scopes)
         expected = Expected(
             access_token=tokens.access.reveal(),
             since=now,

@@ -70,7 +70,9 @@ async def _nobody(_: Sequence[SessionLine]) -> None:
 class Sessions:
     """All sessions of an installation; implements `access.ports.Sessions`.
 
-    `authenticate`: judges the access tokens that sessions hold; `renewers`: by the provider's name.
+    `authenticate`: judges the access tokens that sessions hold; `renewers`: by the provider's name; `check`: raises
+    `Refused` for an identity that was revoked under the provider's own name of the session, which only a token that is
+    judged would show; `issuers`: of each provider that people may still have signed in at, `None` for any.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Sessions:
         authenticate: Authenticate,
         renewers: Mapping[str, Renewer],
         ended: Ended = _nobody,
+        check: Callable[[Identity, int], None] = lambda *_: None,
+        issuers: Mapping[str, str] | None = None,
     ) -> None:
         self._store = store
         self._cipher = cipher
@@ -89,6 +93,8 @@ class Sessions:
         self._authenticate = authenticate
         self._renewers = renewers
         self._ended = ended
+        self._check = check
+        self._issuers = issuers
         self._renewals: dict[str, asyncio.Task[Held]] = {}
 
     async def authenticate(self, session: SessionSecret, now: int) -> tuple[Identity, UnverifiedToken | None]:
@@ -103,7 +109,9 @@ class Sessions:
             raise _ended(held.refresh is not None)
         # 3. who that is, by the token's issuer where there is a token
         identity = held.identity
-        if held.token is not None:
+        if held.token is None:
+            self._check(identity, now)
+        else:
             identity = await self._judge(held.token, now)
             if identity.principal.key != row.principal:
                 raise Refused(Reason.SESSION_ENDED)
@@ -112,7 +120,8 @@ class Sessions:
             await asyncio.to_thread(self._store.touch, row.key, now)
         # what was revoked before it began ends it, however new its token is
         issued = min(identity.issued_at, row.created_at)
-        return replace(identity, session=row.id, issued_at=issued), held.token
+        ends = min(identity.expires_at, row.expires_at)
+        return replace(identity, session=row.id, issued_at=issued, expires_at=ends), held.token
 
     async def start(self, held: Held, provider: str, now: int) -> SessionSecret:
         """A new session, under a secret that no browser ever sent; raises `Refused`."""
@@ -127,7 +136,7 @@ class Sessions:
             sid=held.sid,
             created_at=now,
             used_at=now,
-            expires_at=now + self._settings.absolute,
+            expires_at=self._ends_at(held, now),
             sealed=self._cipher.seal(write_held(held), "session", secret.digest()),
         )
         await asyncio.to_thread(self._store.add, row)
@@ -180,8 +189,14 @@ class Sessions:
             raise _ended(may_return=False)
         return row
 
+    def _ends_at(self, held: Held, now: int) -> int:
+        """The absolute limit; what cannot be renewed ends with what it rests on, and says so from the first."""
+        limit = now + self._settings.absolute
+        return limit if held.refresh is not None else min(limit, held.ends)
+
     def _within(self, row: Row, now: int) -> bool:
-        return now < row.expires_at and now - row.used_at < self._settings.idle
+        here = self._issuers is None or self._issuers.get(row.provider) == row.issuer
+        return here and now < row.expires_at and now - row.used_at < self._settings.idle
 
     def _open(self, row: Row) -> Held:
         try:

@@ -22,6 +22,9 @@ from remit.model.identity import Identity
 from remit.model.reasons import Reason
 from remit.model.secret import Secret, SessionSecret, UnverifiedToken
 
+PAUSE = 0.02  # seconds between two commits that returning browsers cause: on SQLite the ledger waits for each
+MAX_WAITING = 100  # browsers: two seconds of them
+
 
 @dataclass(frozen=True, slots=True)
 class Departure:
@@ -86,6 +89,8 @@ class SignIn:
         self._sessions = sessions
         self._cipher = cipher
         self._first = first
+        self._turn = asyncio.Lock()
+        self._waiting = 0
 
     @property
     def providers(self) -> Sequence[tuple[str, str]]:
@@ -148,7 +153,7 @@ class SignIn:
         flow = open_flow(self._cipher, name, cookie, now)
         # 2. once, and over from here on
         until = flow.started + LIFETIME + SKEW
-        if not await asyncio.to_thread(self._first, "sign-in", flow.state, until, now):
+        if not await self._for_the_first_time(flow.state, until, now):
             raise Refused(Reason.REQUEST_MALFORMED, "this answer was used before", hint="start again")
         # 3. what the provider says
         held = await judge(flow)
@@ -157,6 +162,19 @@ class SignIn:
         if before is not None:
             await self._sessions.end(before)
         return Arrival(session, flow.to)
+
+    async def _for_the_first_time(self, state: str, until: int, now: int) -> bool:
+        """Takes note of a flow, one after the other and not too fast: it is a commit, and anybody can cause one."""
+        if self._waiting >= MAX_WAITING:
+            raise Refused(Reason.PLANE_UNAVAILABLE, "too many sign-ins at once", hint="try again soon")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                found = await asyncio.to_thread(self._first, "sign-in", state, until, now)
+                await asyncio.sleep(PAUSE)
+        finally:
+            self._waiting -= 1
+        return found
 
     def _door(self, name: str) -> Door:
         door = self._doors.get(name)

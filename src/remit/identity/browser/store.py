@@ -38,10 +38,15 @@ class Row:
 
 
 class SessionStore:
-    """All of them. Every method raises `Refused` with `PLANE_UNAVAILABLE` when the database does not answer."""
+    """All of them. Every method raises `Refused` with `PLANE_UNAVAILABLE` when the database does not answer.
 
-    def __init__(self, engine: Engine) -> None:
+    `reader`: an engine on the same database that looks sessions up, since anybody may present a secret, and one that
+    writes would take SQLite's only lock from the ledger for it; `None` for the same engine.
+    """
+
+    def __init__(self, engine: Engine, reader: Engine | None = None) -> None:
         self._engine = engine
+        self._reader = reader or engine
 
     def add(self, row: Row) -> None:
         """A new session."""
@@ -101,7 +106,7 @@ class SessionStore:
             return connection.execute(delete(table).where(over)).rowcount
 
     def _select(self, where: ColumnElement[bool]) -> list[Row]:
-        with self._transaction() as connection:
+        with self._transaction(self._reader) as connection:
             return _rows(connection, where)
 
     def _end(self, where: ColumnElement[bool]) -> Sequence[Row]:
@@ -111,9 +116,9 @@ class SessionStore:
         return rows
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, engine: Engine | None = None) -> Iterator[Connection]:
         try:
-            with self._engine.begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             log.warning("the sessions are not known: %s", type(error).__name__)

@@ -130,8 +130,9 @@ class TokenEndpoint:
         return await self._ask(metadata, form)
 
     async def refresh(self, metadata: ProviderMetadata, token: Secret, scopes: tuple[str, ...]) -> Tokens:
-        """Newer tokens for the same scopes; raises `ProviderSaysNo` or `Refused`."""
-        form = {"grant_type": "refresh_token", "refresh_token": token.reveal(), "scope": " ".join(scopes)}
+        """Newer tokens, for the same scopes when none are named; raises `ProviderSaysNo` or `Refused`."""
+        form = {"grant_type": "refresh_token", "refresh_token": token.reveal()}
+        form |= {"scope": " ".join(scopes)} if scopes else {}
         return await self._ask(metadata, form)
 
     async def _ask(self, metadata: ProviderMetadata, form: Mapping[str, str]) -> Tokens:

@@ -27,9 +27,11 @@ DEADLINE = 8.0  # seconds for one question, its pages and its waiting included: 
 MAX_ANSWER = 8 * 1024 * 1024  # bytes a page; 11,000 ids, Graph's largest answer to a question of ours, are 430 KiB
 MAX_PAGES = 10_000  # a full reading of a million accounts, at a hundred a page
 BATCH = 20  # requests in one, Graph's bound
+MAX_PAUSE = 300.0  # seconds: Graph's own pauses are minutes; a longer one would leave revocations unheard for as long
 BACKOFF = 0.5  # seconds before the next try when Graph names no time
 
 Token = Callable[[], Awaitable[Secret]]
+Drop = Callable[[Secret], bool]
 
 _AGAIN = frozenset({429, 503, 504})
 # the codes that change what is done next; no other word of an answer is looked at
@@ -78,8 +80,9 @@ class Graph:
     """One tenant's Graph.
 
     `tenant`: whose directory the token opens, lower case; `client` must not follow redirects (`keys.http_client` makes
-    one); `token`: gives an access token for Graph, cached by whoever gives it; `deadline`: seconds for one question;
-    `clock`: monotonic seconds. Every method raises `GraphFailed`.
+    one); `token`: gives an access token for Graph, cached by whoever gives it; `drop`: takes one back that Graph does
+    not believe, and says whether another one is worth a try; `deadline`: seconds for one question; `clock`: monotonic
+    seconds. Every method raises `GraphFailed`.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Graph:
         *,
         tenant: str,
         base: str = BASE,
+        drop: Drop = lambda _: False,
         deadline: float = DEADLINE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -98,6 +102,7 @@ class Graph:
         self.tenant = tenant
         self._client = client
         self._token = token
+        self._drop = drop
         self._base = base
         self._deadline = deadline
         self._clock = clock
@@ -179,7 +184,10 @@ class Graph:
                 )
             if pause:
                 await self._sleep(pause)
-            answer = await self._send(url, body)
+            token = await self._fresh_token()
+            answer = await self._send(url, body, token)
+            if answer.status == httpx.codes.UNAUTHORIZED and self._drop(token):
+                continue  # the provider's keys may have changed since it was issued
             if answer.status not in _AGAIN:
                 return _checked(answer)
             self._quieten([answer.later])
@@ -188,9 +196,9 @@ class Graph:
         """Nobody asks through here before Graph wants to be asked again."""
         self._quiet_until = max([self._quiet_until, *(self._clock() + pause for pause in pauses)])
 
-    async def _send(self, url: str, body: Mapping[str, object] | None) -> _Answer:
+    async def _send(self, url: str, body: Mapping[str, object] | None, token: Secret) -> _Answer:
         headers = {
-            "Authorization": f"Bearer {(await self._fresh_token()).reveal()}",
+            "Authorization": f"Bearer {token.reveal()}",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
@@ -302,4 +310,4 @@ def _seconds(header: object) -> float:
     """`Retry-After` as Graph sends it, in seconds; `BACKOFF` at least, and when it is absent or of another form."""
     if not isinstance(header, str) or not _SECONDS.fullmatch(header):
         return BACKOFF
-    return max(float(header), BACKOFF)
+    return min(max(float(header), BACKOFF), MAX_PAUSE)

@@ -147,6 +147,8 @@ class DirectoryPoll:
         if not listing.delta:
             raise GraphFailed(Failing.UNREADABLE, "did not say where to ask for changes")
         before = collection.known
+        if full and before and not listing.items:  # or everybody would be locked out, who lifts it too
+            raise GraphFailed(Failing.UNREADABLE, "names nobody any more")
         if full:
             collection.known, collection.full_at = set(), now
         read = 0

@@ -5,13 +5,15 @@ RFC 9493 (`iss_sub`, `opaque`, `aliases`) and the complex subjects of the OpenID
 only speak of the issuers that it is configured for.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from remit.identity.settings import EventTransmitter
-from remit.identity.tokens.claims import is_text
+from remit.identity.tokens.claims import is_guid, is_text
 from remit.model.revocation import Scope
 
+_OURS = re.compile(r"s-[0-9a-f]{26}")
 _MOST = 10  # aliases that are looked at
 
 
@@ -59,11 +61,14 @@ def _principal(found: Mapping[str, object], transmitter: EventTransmitter) -> st
     tenant = dict(transmitter.subjects).get(_text(found, "iss"))
     if tenant is None:
         raise SubjectRefused("the subject belongs to an issuer that this transmitter may not speak of")
-    return f"{tenant}/{_text(found, 'sub')}"
+    subject = _text(found, "sub")
+    return f"{tenant}/{subject.lower() if is_guid(tenant) else subject}"  # an object id is one in any case of letters
 
 
 def _opaque(name: str, transmitter: EventTransmitter, *, session: bool) -> EventSubject:
     if session:
+        if _OURS.fullmatch(name):
+            raise SubjectRefused("the session is one of ours, of which no transmitter knows")
         return EventSubject(Scope.SESSION, name)
     if not transmitter.opaque:
         raise SubjectRefused("this transmitter may not name users by an opaque id")

@@ -46,8 +46,6 @@ class Done(RemitError):
 class Effect:
     """What commits with the entry of a revocation; `number` is its epoch afterwards."""
 
-    """What commits with the entry of a revocation."""
-
     def __init__(self, asked: Revocation, now: int, actor: str, once: Once | None) -> None:
         self._asked = asked
         self._now = now

@@ -33,6 +33,7 @@ token lifetime), and a margin. An older one is not believed, since the view has 
 
 EVERY = 0.1  # seconds between two looks
 HEARTBEAT = 1.0  # seconds between two signs of life, when nothing else is written
+_STEP = 1.0  # seconds that the wall clock is set back, after which what seemed to be over is read again
 _CLEAR = 60.0  # seconds between two looks for what no longer refuses anybody
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class RevocationView:
         self._clock = clock
         self._wall = wall
         self._epoch = -1
+        self._apart = -math.inf  # the wall clock, less the other: how far ahead it has ever been since it was set back
         self._ends: dict[_Key, tuple[_End, ...]] = {}
         self._fresh_at = self._beat_at = self._cleared_at = -math.inf
         self._closing = threading.Event()
@@ -185,16 +187,18 @@ class RevocationView:
 
     def refresh(self) -> None:
         """One look at the database; raises what goes wrong, and the view is as old as it was."""
-        began, now = self._clock(), int(self._wall())
+        began, wall = self._clock(), self._wall()
+        now, back = int(wall), wall - began < self._apart - _STEP
         newest, held = self._membership.look()
         if held is None:
             self._membership.register(now)
             newest, held = self._membership.look()
         if newest < self._epoch:
             raise RuntimeError("the database is older than what it said before")
-        if newest > self._epoch:
-            self._load(now)
+        if newest > self._epoch or back:
+            self._load(now, again=back)
             self._epoch = newest
+        self._apart = wall - began if back else max(self._apart, wall - began)
         if held != newest:
             if not self._membership.hold(newest, now):
                 return  # somebody has given this arbiter up meanwhile: it registers at the next look
@@ -214,14 +218,15 @@ class RevocationView:
         except SQLAlchemyError as error:  # a sign of life is for people's eyes: without it nothing is less safe
             _log.info("no sign of life: %s", _words(error))
 
-    def _load(self, now: int) -> None:
-        wanted = select(revocations).where(revocations.c.changed > self._epoch)
-        if self._epoch < 0:
-            locked = (revocations.c.locked == 1) & (revocations.c.lifted_at == 0)
-            lasting = or_(revocations.c.until == 0, revocations.c.until > now)
-            wanted = wanted.where(or_(locked & lasting, revocations.c.before > now - LONGEST))
+    def _load(self, now: int, *, again: bool) -> None:
+        """What has changed; at the first time, or `again`, also what matters of the rest."""
+        first, changed = self._epoch < 0, revocations.c.changed > self._epoch
+        locked = (revocations.c.locked == 1) & (revocations.c.lifted_at == 0)
+        lasting = or_(revocations.c.until == 0, revocations.c.until > now)
+        mattering = or_(locked & lasting, revocations.c.before > now - LONGEST)
+        wanted = mattering if first else or_(changed, mattering) if again else changed
         with self._reader.connect() as connection:
-            for row in connection.execute(wanted):
+            for row in connection.execute(select(revocations).where(wanted)):
                 key = (Scope(row.scope), row.subject)
                 kept = [end for end in self._ends.get(key, ()) if end.number != row.number]
                 self._keep(key, [*kept, _End(row.number, row.before, _locked_until(row))], now)

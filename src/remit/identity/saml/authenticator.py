@@ -17,6 +17,7 @@ from remit.identity.saml.form import Form
 from remit.identity.saml.metadata import MetadataSource
 from remit.identity.saml.xml import Element, Malformed
 from remit.identity.settings import SamlIssuer
+from remit.identity.tokens.claims import contexts_of
 from remit.model.errors import Refused
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.reasons import Reason
@@ -92,7 +93,7 @@ class SamlAuthenticator:
             client="",
             authentication=Authentication(
                 methods=attributes.methods(said, facts.context),
-                contexts=frozenset({facts.context} - {""}),
+                contexts=contexts_of(facts.context),
                 at=facts.authenticated_at,
             ),
             guest=False,

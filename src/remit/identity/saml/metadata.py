@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -227,7 +228,7 @@ def _load(encoded: str) -> x509.Certificate | None:
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode("".join(encoded.split()), validate=True))
         key = certificate.public_key()
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, UnsupportedAlgorithm):
         return None
     if isinstance(key, rsa.RSAPublicKey):
         return certificate if key.key_size >= _MIN_MODULUS else None

@@ -51,9 +51,13 @@ class Risk:
         `subject`: `Principal.key`; `level`: one of `LEVELS`, else `ValueError`. Raises `SQLAlchemyError` when it cannot
         be made durable.
         """
+        await asyncio.to_thread(self.put, subject, level, at)
+
+    def put(self, subject: str, level: str, at: int) -> None:
+        """As `set`, and blocks: for a thread, which must not wait for a loop that waits for threads."""
         if level not in LEVELS:
             raise ValueError(f"a risk is one of {', '.join(LEVELS)}")
-        await asyncio.to_thread(self._put, subject, level, at)
+        self._put(subject, level, at)
         if at >= self._view.get(subject, ("", at))[1]:
             self._view[subject] = level, at
 

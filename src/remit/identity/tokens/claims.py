@@ -20,6 +20,7 @@ MAX_DISPLAY = 256  # Entra's bound for display names
 MAX_REPORTS = 32  # log lines about unknown claims, one a combination: a log is no function of traffic
 SKEW = 60  # seconds that two well-kept clocks may differ
 
+_ENTRA_CONTEXT = re.compile(r"c[0-9]{1,2}")
 _GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,14 @@ def is_subject(value: object) -> bool:
 def is_scalar(value: object) -> bool:
     """A string of at most `MAX_TEXT` characters, a whole number or a boolean."""
     return isinstance(value, int) or (isinstance(value, str) and len(value) <= MAX_TEXT)
+
+
+def contexts_of(said: object) -> frozenset[str]:
+    """What an issuer other than Entra says of the way somebody signed in (`acr`, a SAML context); empty when unsaid.
+
+    `c1` to `c99` are Entra's authentication contexts, which policies ask for by these names: nobody else proves one.
+    """
+    return frozenset({said} if isinstance(said, str) and said and not _ENTRA_CONTEXT.fullmatch(said) else ())
 
 
 def check_times(claims: Mapping[str, object], now: int) -> None:

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 
 from remit.identity.settings import OidcIssuer, OidcKind, RoleRule
 from remit.identity.tokens import jose
-from remit.identity.tokens.claims import Unknown, check, check_times, is_texts, printable, seconds, text, texts
+from remit.identity.tokens.claims import (
+    Unknown,
+    check,
+    check_times,
+    contexts_of,
+    is_texts,
+    printable,
+    seconds,
+    text,
+    texts,
+)
 from remit.identity.tokens.keys import KeySource
 from remit.identity.tokens.oidc_kinds import RULES, Claims, plain
 from remit.model.errors import Refused
@@ -64,7 +74,7 @@ class OidcAuthenticator:
         kind = self._rules.kind(claims)
         self._check_client(claims, kind)
         check_times(claims, now)
-        # 5. somebody who was listed, or whom a rule fits
+        # 5. where anybody could get such a token: somebody who was listed, or whom a rule fits
         attributes = self._rules.attributes(claims)
         roles = self._roles(claims, attributes)
         self._check_accepted(text(claims, "sub"), roles)
@@ -84,6 +94,8 @@ class OidcAuthenticator:
 
     def _check_accepted(self, subject: str, roles: frozenset[str]) -> None:
         listed = self._settings.subjects
+        if not listed and self._settings.kind is OidcKind.ACCESS_TOKEN:
+            return  # issued for us, to a client that was listed: what its owner may do is for policy to say
         if (subject not in listed) if listed else not roles:
             raise Refused(
                 Reason.TOKEN_CLAIMS,
@@ -130,10 +142,9 @@ class OidcAuthenticator:
 
 
 def _authentication(claims: Claims) -> Authentication:
-    context = text(claims, "acr")
     return Authentication(
         methods=texts(claims, "amr"),
-        contexts=frozenset({context} if context else ()),
+        contexts=contexts_of(claims.get("acr")),
         at=seconds(claims, "auth_time"),
     )
 

@@ -1,0 +1,61 @@
+"""The ends of a plane: told to stop before it is ready, and an arbiter whose parent is gone before it looked."""
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from remit.assembly import serve
+from remit.model.errors import RemitError
+from remit.settings.read import read
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso"
+
+
+@pytest.fixture
+def plane(runtime_folder):
+    shutil.copytree(EXAMPLE / "policies", runtime_folder / "policies")
+    shutil.copy(EXAMPLE / "remit.yaml", runtime_folder)
+    return serve.Plane(read(runtime_folder / "remit.yaml"))
+
+
+def test_who_is_told_to_stop_does_not_wait_until_all_is_ready(plane):
+    async def told():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.2, stop.set)
+        return await plane._ready(stop)
+
+    began = time.monotonic()
+    assert asyncio.run(told()) is False
+    assert time.monotonic() - began < 5
+
+
+def test_what_never_becomes_ready_is_said(plane, monkeypatch):
+    monkeypatch.setattr(serve, "_READY", 0.1)
+    with pytest.raises(RemitError, match="did not become ready within 0 s: nothing answered"):
+        asyncio.run(plane._ready(asyncio.Event()))
+
+
+def test_a_parent_that_is_gone_is_noticed_by_the_end_of_its_pipe():
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end, "rb") as ours:
+        os.write(write_end, serve.GO)
+        assert not serve._hung_up(ours)
+        assert ours.readline() == serve.GO
+        assert not serve._hung_up(ours)
+        os.close(write_end)
+        assert serve._hung_up(ours)
+
+
+def test_a_pair_of_sockets_which_asyncio_may_use_does_the_same():
+    ours, theirs = socket.socketpair()
+    with ours, ours.makefile("rb") as end:
+        theirs.sendall(serve.GO)
+        assert end.readline() == serve.GO
+        assert not serve._hung_up(end)
+        theirs.close()
+        assert serve._hung_up(end)
