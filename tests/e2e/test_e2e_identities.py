@@ -188,7 +188,6 @@ def groups_of(world: Any, token: str) -> list[str]:
 # New people, and people who leave.
 
 
-@pytest.mark.promise("V19")
 def test_whoever_joins_a_group_works_at_once_with_a_new_token_and_whoever_leaves_does_not(world: Any) -> None:
     """Dana has her role, and is new in the team."""
     member = {"group": TEAM, "member": DANA}

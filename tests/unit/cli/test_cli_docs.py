@@ -215,7 +215,9 @@ def test_every_word_of_the_context_is_explained() -> None:
 def test_every_tag_of_a_pipeline_is_explained() -> None:
     text = (ROOT / "docs" / "policy.md").read_text(encoding="utf-8")
     source = (ROOT / "src" / "remit" / "identity" / "tokens" / "oidc_kinds.py").read_text(encoding="utf-8")
-    kinds = re.findall(r"^(?:GITHUB|GITLAB|AZURE_DEVOPS) = _pipeline\((.*?)^    silent", source, re.MULTILINE | re.DOTALL)
+    kinds = re.findall(
+        r"^(?:GITHUB|GITLAB|AZURE_DEVOPS) = _pipeline\((.*?)^    silent", source, re.MULTILINE | re.DOTALL
+    )
     assert len(kinds) == 3
     assert not {name for kind in kinds for name in re.findall(r'"(\w+)"', kind) if f"`{name}`" not in text}
 

@@ -113,7 +113,7 @@ def test_the_permit_and_the_refusal_are_what_the_policies_say(settings: Settings
     permitted, refused = (decided(settings, row) for row in printed("remit audit query"))
     assert permitted.verdict.outcome is Outcome.PERMIT
     assert refused.verdict.outcome is Outcome.STEP_UP
-    [line] = printed("remit run --project contoso-fraud-prod")
+    _, line = printed("remit run --project contoso-fraud-prod")
     assert line == f"PermissionDenied: {refusal.message(refused)}"
 
 
@@ -140,12 +140,15 @@ def shape(text: str) -> str:
 
 
 def test_what_sign_in_prints_has_the_form_that_the_commands_give_it() -> None:
-    source = {name: (ROOT / "src/remit/cli" / f"{name}.py").read_text(encoding="utf-8") for name in ("login", "whoami")}
+    source = {
+        name: (ROOT / "src/remit" / f"{name}.py").read_text(encoding="utf-8") for name in ("cli/login", "sdk/run")
+    }
     code, signed_in = printed("remit login")
-    [lifetime] = printed("remit whoami")
-    assert pattern(source["login"], "open ").fullmatch(code)
-    assert pattern(source["login"], "signed in as ").fullmatch(signed_in)
-    assert pattern(source["whoami"], "  token ").fullmatch(lifetime)
+    runs = [printed(f"remit run --project {project}")[0] for project in ("contoso-fraud-test", "contoso-fraud-prod")]
+    assert pattern(source["cli/login"], "open ").fullmatch(code)
+    assert pattern(source["cli/login"], "signed in as ").fullmatch(signed_in)
+    assert all(pattern(source["sdk/run"], "remit: this run is ").fullmatch(f"{line}\\n") for line in runs)
+    assert all(re.fullmatch("remit: this run is j-[0-9a-z]{26}", line) for line in runs)
 
 
 def pattern(source: str, start: str) -> re.Pattern[str]:

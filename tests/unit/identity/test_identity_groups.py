@@ -46,7 +46,6 @@ def incomplete(source, principal=DANA, now=NOW):
     return refused.value
 
 
-@pytest.mark.promise("V19")
 def test_overage_is_resolved_at_graph_by_tenant_and_object_id(world):
     groups = DirectoryGroups(world.graph)
     found = of(groups, OLGA)
@@ -300,3 +299,32 @@ def test_failures_are_named():
     failed = GraphFailed(Failing.REFUSED, "refuses", hint="h")
     assert str(failed) == "Microsoft Graph refuses"
     assert DANA.kind is Kind.PERSON
+
+
+def test_nobody_waits_long_and_the_answer_is_there_for_the_next_attempt():
+    class Slow:
+        tenant = contoso.TENANT
+        asked = 0
+
+        async def collect(self, path, **_):
+            self.asked += 1
+            await asyncio.sleep(0.2)
+            return Listing((FRAUD.id,), "")
+
+    async def story():
+        graph = Slow()
+        groups = DirectoryGroups(graph, patience=0.02)
+        with pytest.raises(Refused) as refused:
+            await groups.of(DANA, NOW)
+        assert refused.value.reason is Reason.IDENTITY_INCOMPLETE
+        assert refused.value.hint == "try again soon"
+        await asyncio.sleep(0.3)
+        found = await groups.of(DANA, NOW + 1)
+        # a slow directory does not keep a membership from serving while it may
+        later = await groups.of(DANA, NOW + FRESH)
+        await asyncio.sleep(0.3)
+        return graph.asked, found, later
+
+    asked, found, later = asyncio.run(story())
+    assert (asked, found.groups) == (2, {FRAUD.id})
+    assert later is found

@@ -1,8 +1,8 @@
 """The parts of a sign-in that need no provider: addresses, documents, answers, flows, credentials."""
 
 import asyncio
-import contextlib
 import base64
+import contextlib
 import json
 import random
 import time

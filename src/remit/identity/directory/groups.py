@@ -24,6 +24,7 @@ from remit.model.reasons import Reason
 
 FRESH = 300  # seconds: a new membership works after this at the latest
 STALE = 900  # seconds: how long Remit goes on with groups while the directory is away
+PATIENCE = 0.5  # seconds that a caller waits: the gateway gives a whole decision less than one
 RETRY = 5  # seconds between two questions about one principal while the directory fails
 SIZE = 10_000  # principals
 LIMIT = 20_000  # groups of one principal; Graph itself gives at most 11,000 at once
@@ -45,9 +46,17 @@ class DirectoryGroups:
     """Implements `ports.GroupSource` for the tenant that `graph` is for."""
 
     def __init__(
-        self, graph: Graph, *, fresh: int = FRESH, stale: int = STALE, size: int = SIZE, limit: int = LIMIT
+        self,
+        graph: Graph,
+        *,
+        fresh: int = FRESH,
+        stale: int = STALE,
+        size: int = SIZE,
+        limit: int = LIMIT,
+        patience: float = PATIENCE,
     ) -> None:
         self._graph = graph
+        self._patience = patience
         self._fresh = fresh
         self._stale = stale
         self._size = size
@@ -69,7 +78,10 @@ class DirectoryGroups:
             return self._last(principal, now)
         # 4. ask, or wait for whoever asks already
         try:
-            return await self._ask(principal, now)
+            async with asyncio.timeout(self._patience):
+                return await self._ask(principal, now)
+        except TimeoutError:  # the question goes on, so that whoever tries again soon finds its answer
+            return self._last(principal, now)
         except GraphFailed as failed:
             if failed.failing in _DEFINITE:
                 self._known.pop(principal, None)
@@ -113,8 +125,8 @@ class DirectoryGroups:
         """The membership that was read last, while it may serve; raises `Refused`."""
         known = self._known.get(principal)
         if known is None or not 0 <= now - known.membership.at <= self._stale:
-            words = failed.message if failed else "Microsoft Graph did not answer"
-            raise _incomplete(words, failed.hint if failed else "") from failed
+            words = failed.message if failed else "Microsoft Graph did not answer in time"
+            raise _incomplete(words, failed.hint if failed else "try again soon") from failed
         if failed:
             self._keep(principal, _Known(known.membership, now))
         return known.membership
