@@ -167,7 +167,7 @@ class World:
         self.until_ready()
         configuration = httpx.get(f"{self.url}/v1/configuration", trust_env=False).json()
         self.door_roots = str(configuration["ca_pem"])
-        publish_keys(self.url, self.lab)
+        publish_keys(self.config, self.lab)
 
     def remit(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "remit.cli", *arguments]

@@ -151,7 +151,7 @@ class Fleet:
             for name in SHARED:
                 copy(first.config.parent / ".remit" / name, plane.config.parent / ".remit" / name)
         self._start(others)
-        publish_keys(first.url, self.lab)
+        publish_keys(first.config, self.lab)
 
     def _start(self, planes: Sequence[Plane]) -> None:
         for plane in planes:

@@ -281,6 +281,15 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:
 CUT_WITHIN = 5.0  # seconds
 
 
+def test_one_ledger_with_the_segments_of_all_gateways_verifies(fleet: Any) -> None:
+    first, *others = fleet.planes
+    others = [f"--node={plane.settings.audit.node}={plane.settings.audit.folder}" for plane in others]
+    lib.until(lambda: first.remit("audit", "verify", *others).returncode == 0, 20)
+    alone = first.remit("audit", "verify")
+    assert alone.returncode == 1
+    assert "nobody said where its segments are kept" in alone.stderr
+
+
 @pytest.fixture(scope="module")
 def streaming(fleet: Any, folder: Path, loop: Any) -> Iterator[Any]:
     """An Envoy of the first plane's, before its own arbiter, that serves streams.

@@ -7,6 +7,7 @@ written: exactly when every answer would be a refusal.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -18,10 +19,16 @@ Probe = Callable[[], Awaitable[str]]
 
 
 class Health:
-    """Both endpoints."""
+    """Both endpoints. `notes`: what is not as it should be, and makes nothing red by itself."""
 
-    def __init__(self, probes: Mapping[str, Probe], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        probes: Mapping[str, Probe],
+        notes: Mapping[str, Callable[[], str]] = MappingProxyType({}),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._probes = probes
+        self._notes = notes
         self._clock = clock
         self._lock = asyncio.Lock()
         self._seen: tuple[float, dict[str, str]] | None = None
@@ -37,4 +44,5 @@ class Health:
                 found = {name: said for name, probe in self._probes.items() if (said := await probe())}
                 self._seen = (self._clock(), found)
             wrong = self._seen[1]
-        return JSONResponse({"ready": not wrong, "wrong": wrong}, 503 if wrong else 200)
+        noted = {name: said for name, note in self._notes.items() if (said := note())}
+        return JSONResponse({"ready": not wrong, "wrong": wrong, "noted": noted}, 503 if wrong else 200)

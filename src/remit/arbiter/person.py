@@ -120,6 +120,8 @@ def _refused(refused: Refused) -> JSONResponse:
     number = refused.reason.http_status
     headers = {**_PRIVATE, "x-remit-reason": str(refused.reason), "www-authenticate": "Bearer"}
     document: dict[str, Any] = {"error": str(refused.reason), "error_description": refused.message}
+    if refused.hint:
+        document["hint"] = refused.hint
     if isinstance(refused, SignInAgain):
         document["not_before"] = refused.not_before
     return JSONResponse(document, number, headers)

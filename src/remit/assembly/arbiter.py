@@ -77,7 +77,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             obtainer=obtainer,
             clock=rooms.now,
         )
-        health = Health(_probes(found, watch, recorder))
+        health = Health(_probes(found, watch, recorder), {"people": lambda: found.trouble})
         published = _documents(hops, found)
         app = application(_endpoints(settings, fitted, found, reader, health, published))
         streams = Streams(partial(find_decision, reader), found.view.ended)

@@ -3,8 +3,9 @@
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from sqlalchemy import Engine, inspect, select
 
@@ -154,11 +155,20 @@ def asked(settings: Settings, query: Query) -> list[TimelineRow]:
         return Timeline(engine, spool, store).ask(query)
 
 
-def verified(settings: Settings, vkeys: tuple[str, ...], earlier: str = "") -> Report:
-    """Checks all evidence against public keys, and against a checkpoint that was kept elsewhere."""
-    reader = SegmentReader(FolderStore(settings.audit.segments), Spool(settings.audit.access_log))
+def verified(
+    settings: Settings, vkeys: tuple[str, ...], earlier: str = "", others: Mapping[str, Path] = MappingProxyType({})
+) -> Report:
+    """Checks all evidence against public keys, and against a checkpoint that was kept elsewhere.
+
+    `others`: the `audit` folders of other gateways on the same ledger, by their node's name.
+    """
+    places = {settings.audit.node: settings.audit}
+    places |= {node: replace(settings.audit, node=node, folder=folder) for node, folder in others.items()}
+    readers = {
+        node: SegmentReader(FolderStore(place.segments), Spool(place.access_log)) for node, place in places.items()
+    }
     with reading(settings) as engine:
-        return verify(engine, vkeys, {settings.audit.node: reader}, earlier=earlier)
+        return verify(engine, vkeys, readers, earlier=earlier)
 
 
 def seen(settings: Settings, clock: Callable[[], int]) -> Callable[[str], frozenset[str]]:

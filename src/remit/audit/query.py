@@ -74,6 +74,8 @@ class TimelineRow:
     decision: str
     status: int
     detail: str
+    session: str = ""
+    job: str = ""
 
 
 class Timeline:

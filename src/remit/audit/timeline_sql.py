@@ -13,7 +13,7 @@ CREATE TABLE entries (
         "type" VARCHAR, decision VARCHAR, "at" BIGINT, outcome VARCHAR, reasons VARCHAR[], reason VARCHAR,
         policies VARCHAR[], principal VARCHAR, "name" VARCHAR, "action" VARCHAR, resource VARCHAR,
         resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR, effect VARCHAR, scope VARCHAR,
-        subject VARCHAR, actor VARCHAR, because VARCHAR
+        subject VARCHAR, actor VARCHAR, because VARCHAR, session VARCHAR, job VARCHAR
     )
 );
 CREATE TABLE access (
@@ -28,7 +28,8 @@ SELECT from_json(line::JSON, '{
     "type": "VARCHAR", "decision": "VARCHAR", "at": "BIGINT", "outcome": "VARCHAR", "reasons": ["VARCHAR"],
     "reason": "VARCHAR", "policies": ["VARCHAR"], "principal": "VARCHAR", "name": "VARCHAR", "action": "VARCHAR",
     "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR",
-    "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR"
+    "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR",
+    "session": "VARCHAR", "job": "VARCHAR"
 }')
 FROM (SELECT unnest(?::VARCHAR[]) AS line)
 """
@@ -71,7 +72,8 @@ happened AS (
 SELECT
     h."time", h.kind, coalesce(h.actor, d.principal, ''), coalesce(d.name, ''), coalesce(d.action, ''),
     coalesce(h.subject, d.resource, ''), coalesce(d.project, ''), coalesce(h.outcome, d.outcome, '') AS outcome,
-    coalesce(h.reasons, d.reasons, []), coalesce(d.policies, []), h.decision, h.status, coalesce(h.detail, '')
+    coalesce(h.reasons, d.reasons, []), coalesce(d.policies, []), h.decision, h.status, coalesce(h.detail, ''),
+    coalesce(d.session, ''), coalesce(d.job, '')
 FROM happened h LEFT JOIN decisions d ON d.decision = h.decision AND h.decision <> ''
 WHERE ($since = 0 OR h."time" >= $since)
     AND ($until = 0 OR h."time" < $until)

@@ -68,8 +68,15 @@ def query(config: Path, since: str, until: str, limit: int, *, everything: bool,
     "--key", "keys", multiple=True, help="A public key to trust, NAME+ID+BASE64; else the installation's own."
 )
 @click.option("--earlier", type=click.Path(path_type=Path, exists=True), help="A checkpoint that was kept elsewhere.")
+@click.option(
+    "--node",
+    "nodes",
+    metavar="NAME=FOLDER",
+    multiple=True,
+    help="The `audit` folder of another gateway on this ledger, mounted or copied here.",
+)
 @json_option
-def verify(config: Path, keys: tuple[str, ...], earlier: Path | None, *, as_json: bool) -> None:
+def verify(config: Path, keys: tuple[str, ...], earlier: Path | None, nodes: tuple[str, ...], *, as_json: bool) -> None:
     """Recompute the whole tree from the records and hold it against its signatures; exit 1 when anything is off.
 
     Whoever runs the box could sign anew: to guard against that, keep the printed checkpoint elsewhere and give it to a
@@ -87,7 +94,8 @@ def verify(config: Path, keys: tuple[str, ...], earlier: Path | None, *, as_json
             raise RemitError(f"there is a ledger, but its public key `{public_key(settings)}` is missing", hint=hint)
         raise RemitError("there is no evidence here yet", hint="`remit serve` makes it")
     trusted = keys or (public_key(settings).read_text(encoding="utf-8").strip(),)
-    report = verified(settings, trusted, earlier.read_text(encoding="utf-8") if earlier else "")
+    kept = earlier.read_text(encoding="utf-8") if earlier else ""
+    report = verified(settings, trusted, kept, dict(map(_node, nodes)))
     if as_json:
         emit({"passed": report.passed, **asdict(report)})
     else:
@@ -98,6 +106,13 @@ def verify(config: Path, keys: tuple[str, ...], earlier: Path | None, *, as_json
         click.echo(report.checkpoint, nl=False)
     if not report.passed:
         raise SystemExit(1)
+
+
+def _node(text: str) -> tuple[str, Path]:
+    name, separator, folder = text.partition("=")
+    if not separator or not Path(folder).is_dir():
+        raise RemitError(f"`{text}` is no node with its folder", hint="write `--node node-2=/mnt/node-2/audit`")
+    return name, Path(folder)
 
 
 def moment(text: str) -> int:

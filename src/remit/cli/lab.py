@@ -29,11 +29,12 @@ def command() -> None:
 @json_option
 def up(folder: Path, *, as_json: bool) -> None:
     """Start the lab, and write a `remit.yaml` that an installation of Remit can be run on it with."""
-    from remit.cli.story.installation import write_contoso
+    from remit.cli.story.installation import publish_keys, write_contoso
     from remit.lab import lifecycle
 
     lab = lifecycle.up(folder)
     installation = write_contoso(folder / "contoso", lab)
+    publish_keys(installation, lab)
     if as_json:
         emit({"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy, "remit_yaml": str(installation)})
         return

@@ -114,7 +114,7 @@ def _show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             for row in rows
         ]
     )
-    say(f"{len(rows)} revocations stand")
+    say("1 revocation stands" if len(rows) == 1 else f"{len(rows)} revocations stand")
 
 
 def _what(row: Mapping[str, Any]) -> str:

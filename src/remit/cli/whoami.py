@@ -8,6 +8,7 @@ import click
 
 from remit.cli.output import emit, json_option, printable
 
+_MOST = 10  # groups on the line: more are a wall of ids
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
 
 
@@ -45,7 +46,7 @@ def _lines(identity: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
         yield "home", identity.get("home") or "unknown"
     yield "at", identity["installation"]
     yield "roles", ", ".join(identity["roles"]) or "none"
-    yield "groups", ", ".join(identity["groups"]) or "none"
+    yield "groups", _groups(identity["groups"])
     yield "signed in", _strength(identity, now)
     if device := _device(identity.get("device") or {}):
         yield "device", device
@@ -54,8 +55,15 @@ def _lines(identity: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]
     yield "from", identity["origin"]
 
 
+def _groups(found: Sequence[str]) -> str:
+    if len(found) > _MOST:
+        return f"{len(found)}: `remit whoami --groups` names them"
+    return ", ".join(found) or "none"
+
+
 def _strength(identity: Mapping[str, Any], now: float) -> str:
-    strength = f"by {', '.join((*identity['methods'], *identity['contexts'])) or 'unknown'}"
+    means = ", ".join((*identity["methods"], *identity["contexts"]))
+    strength = f"by {means or ('its own credential' if identity['kind'] == 'workload' else 'unknown')}"
     at = identity.get("authenticated_at")
     return f"{strength}, {_age(now - at)} ago" if at else strength
 

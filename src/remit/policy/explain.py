@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from remit.model.decision import DeterminingPolicy
-from remit.model.operation import Resource
+from remit.model.operation import INSTALLATION, Resource
 from remit.model.reasons import Reason
 from remit.policy.book import Book
 from remit.policy.engine import Answer, Hearing
@@ -70,6 +70,8 @@ def _within_reach(
 
 def describe(resource: Resource) -> str:
     """A resource as its caller knows it: its kind and the last part of its name."""
+    if resource == INSTALLATION:
+        return "this installation"
     kind = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in resource.type).strip()
     return f"{kind} `{resource.name.rpartition('/')[2]}`"
 

@@ -81,7 +81,8 @@ class Broker:
         if known is Reason.SIGN_IN_AGAIN:
             since = refusal.get("not_before")
             raise SignInAgain(since if isinstance(since, int) else 0)
-        raise Refused(known, str(refusal.get("error_description") or known.sentence))
+        said, hint = refusal.get("error_description"), refusal.get("hint")
+        raise Refused(known, str(said or known.sentence), hint=hint if isinstance(hint, str) else "")
 
 
 def _bearer(token: AccessToken) -> dict[str, str]:

@@ -70,6 +70,7 @@ class House:
         self.exchanged = []
         self.decisions = {}
         self.wrong = {"ledger": "", "identities": ""}
+        self.noted = ""
 
     async def decide(self, wire):
         self.asked.append(wire)
@@ -103,7 +104,7 @@ class House:
                 check=Check(self.decide),
                 token=Token(self.exchange, clock),
                 person=Person(self.authenticate, self.decisions.get, clock),
-                health=Health({name: self.probe(name) for name in self.wrong}),
+                health=Health({name: self.probe(name) for name in self.wrong}, {"people": lambda: self.noted}),
                 configuration={"tenant": "tid"},
                 revocations=Revocations(self),
                 events=Events(self.receive, clock),
@@ -487,12 +488,15 @@ def test_somebody_else_s_decision_looks_like_none(house, client):
 
 def test_health(house, client):
     assert client.get("/healthz").text == "ok\n"
-    assert client.get("/readyz").json() == {"ready": True, "wrong": {}}
+    assert client.get("/readyz").json() == {"ready": True, "wrong": {}, "noted": {}}
     house.wrong["ledger"] = "the disk is full"
     assert client.get("/readyz").status_code == 200  # a flood of questions is one look
     time.sleep(0.3)
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "wrong": {"ledger": "the disk is full"}})
+    house.noted = "the directory does not answer"
+    wrong = {"ledger": "the disk is full"}
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "wrong": wrong, "noted": {}})
+    assert client.get("/readyz").json()["noted"] == {"people": "the directory does not answer"}
     assert client.get("/healthz").status_code == 200
     assert client.get("/v1/configuration").json() == {"tenant": "tid"}
 

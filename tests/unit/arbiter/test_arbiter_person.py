@@ -141,6 +141,7 @@ def test_paths_that_cannot_be_known_are_not_made_up(house):
             {
                 "error": "sign_in_again",
                 "error_description": "the sign-in no longer counts, and a newer one is needed",
+                "hint": "sign in again: `remit login`",
                 "not_before": NOW - 5,
             },
         ),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx
 
+from remit.credentials.own_issuer import OwnIssuer
 from remit.lab.lifecycle import Lab
+from remit.settings.read import read
 
 _LISTEN = "  listen: 127.0.0.1:8443\n"
 
@@ -33,10 +35,11 @@ def write_contoso(folder: Path, lab: Lab) -> Path:
     return target
 
 
-def publish_keys(door: str, lab: Lab) -> None:
-    """Gives the lab's Google the keys of Remit's own issuer, as an administrator uploads them to the provider."""
-    keys = httpx.get(f"{door}/.well-known/jwks.json", trust_env=False).raise_for_status().json()
-    order = {"provider_keys": {"name": "remit", "jwks": keys}}
+def publish_keys(config: Path, lab: Lab) -> None:
+    """Gives the lab's Google the keys of Remit's own issuer, as an administrator uploads them to its provider."""
+    settings = read(config)
+    issuer = OwnIssuer(settings.credentials.own_issuer, settings.own_keys)
+    order = {"provider_keys": {"name": "remit", "jwks": issuer.jwks()}}
     httpx.post(lab.control, json=order, trust_env=False).raise_for_status()
 
 

@@ -50,12 +50,12 @@ def stage(folder: Path) -> Iterator[Stage]:
     lab = lifecycle.up(folder / "lab")
     try:
         config = write_contoso(folder / "contoso", lab)
+        publish_keys(config, lab)
         settings = read(config)
         environment = {**os.environ, **lifecycle.variables(lab)}
         digits.seed(lab.control, _PROJECTS, example("digits"))
         url = f"http://{settings.gateway.listen_host}:{settings.gateway.listen_port}"
         with _serving(config, environment, folder / "serve.log", url):
-            publish_keys(url, lab)
             yield Stage(folder, lab, settings, environment, url)
     finally:
         lifecycle.down(folder / "lab")
