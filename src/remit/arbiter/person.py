@@ -1,8 +1,8 @@
 """`/v1/identity` and `/v1/decision`: who the caller is here, and one of the caller's own decisions.
 
-Both want the caller's token for Remit in `Authorization`, and refuse whoever has been revoked; a decision is shown to
-the principal that it was taken on, and to nobody else: an unknown one and somebody else's look the same. With
-`?groups=paths` the first also tells by which path each group came about:
+Both want the caller's token for Remit in `Authorization`, or a browser's session, and refuse whoever has been revoked;
+a decision is shown to the principal that it was taken on, and to nobody else: an unknown one and somebody else's look
+the same. With `?groups=paths` the first also tells by which path each group came about:
 
     "paths": [{"group": ID, "name": NAME, "path": [{"id": ID, "name": NAME}, …]}]    from the direct group upwards
 """
@@ -14,8 +14,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from remit.access.ports import Revocations
+from remit.access.ports import Revocations, Sessions
 from remit.arbiter.check import bearer
+from remit.arbiter.cookies import session_secret
 from remit.model.errors import Refused, SignInAgain
 from remit.model.identity import Identity, Principal
 from remit.model.reasons import Reason
@@ -51,12 +52,14 @@ class Person:
         *,
         paths: Paths | None = None,
         revocations: Revocations | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._authenticate = authenticate
         self._find = find
         self._clock = clock
         self._paths = paths
         self._revocations = revocations
+        self._sessions = sessions
 
     async def identity(self, request: Request) -> JSONResponse:
         """Who the caller's token says this is."""
@@ -81,11 +84,15 @@ class Person:
         return JSONResponse({key: found[key] for key in _SHOWN if key in found}, headers=_PRIVATE)
 
     async def _who(self, request: Request) -> Identity:
-        token = bearer(request.headers.getlist("authorization"))
-        if token is None:
-            raise Refused(Reason.TOKEN_MISSING)
         now = self._clock() // 1_000_000
-        identity = await self._authenticate(token, now)
+        presented = request.headers.getlist("authorization")
+        session = None if presented or self._sessions is None else session_secret(request)
+        if session is not None and self._sessions is not None:
+            identity, _ = await self._sessions.authenticate(session, now)
+        elif (token := bearer(presented)) is not None:
+            identity = await self._authenticate(token, now)
+        else:
+            raise Refused(Reason.TOKEN_MISSING)
         if self._revocations:
             self._revocations.check(identity, "", now)
         return identity

@@ -128,6 +128,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
             rooms.now,
             paths=found.directory.shown if found.directory else None,
             revocations=found.view,
+            sessions=found.sessions,
         ),
         revocations=Revocations(Revoke(fitted, found.revoker, known)),
         events=Events(found.events.receive, rooms.now),

@@ -68,7 +68,7 @@ class House:
             raise self.paths
         return self.paths
 
-    def get(self, path, token="gil", **person):
+    def get(self, path, token="gil", headers=None, **person):
         found = {"paths": self.paths_of, "revocations": self.revocations} | person
         built = Person(self.authenticate, self.decisions.get, lambda: NOW * 1_000_000, **found)
         app = Starlette(routes=[Route("/v1/identity", built.identity), Route("/v1/decision", built.decision)])
@@ -76,7 +76,7 @@ class House:
         async def ask():
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://host") as client:
-                return await client.get(path, headers={"authorization": f"Bearer {token}"})
+                return await client.get(path, headers=headers or {"authorization": f"Bearer {token}"})
 
         return asyncio.run(ask())
 
@@ -115,7 +115,6 @@ def test_everything_that_the_token_says_of_its_owner(house):
     assert house.revocations.asked == [("tid/gil", "", NOW)]
 
 
-@pytest.mark.promise("V12")
 def test_the_paths_of_the_groups_when_they_are_asked_for(house):
     assert house.get("/v1/identity?groups=paths").json()["paths"] == PATHS
     assert house.asked == [GIL.principal]
@@ -173,3 +172,25 @@ def test_a_decision_says_which_sign_in_would_change_it(house):
     answer = house.get("/v1/decision?id=d-1")
     assert answer.json() == shown
     assert answer.headers["cache-control"] == "no-store"
+
+
+class Sessions:
+    """One live session."""
+
+    async def authenticate(self, session, now):
+        if session.reveal() != "secret":
+            raise Refused(Reason.SESSION_ENDED, hint="sign in again")
+        return GIL, None
+
+
+def test_a_browsers_session_asks_as_well_when_there_is_no_token(house):
+    cookie = {"cookie": "__Host-remit=secret"}
+    assert house.get("/v1/identity", headers=cookie, sessions=Sessions()).json()["principal"] == "tid/gil"
+    assert house.revocations.asked == [("tid/gil", "", NOW)]
+    ended = house.get("/v1/identity", headers={"cookie": "__Host-remit=other"}, sessions=Sessions())
+    assert (ended.status_code, ended.json()["error"], ended.json()["hint"]) == (401, "session_ended", "sign in again")
+    both = cookie | {"authorization": "Bearer mallory"}
+    assert house.get("/v1/identity", headers=both, sessions=Sessions()).json()["error"] == "token_expired"
+    assert house.get("/v1/identity", headers=cookie).json()["error"] == "token_missing"
+    twice = {"cookie": "__Host-remit=secret; __Host-remit=secret"}
+    assert house.get("/v1/identity", headers=twice, sessions=Sessions()).status_code == 400
