@@ -257,7 +257,8 @@ def test_production_asks_for_a_second_factor_and_then_opens(world: Any, nonce: s
     body = job(nonce, "trainer@contoso-fraud-prod.iam.gserviceaccount.com")
     with world.tunnel(identity=kept_token(world, "dana")) as tunnel:
         refused = tunnel.ask("POST", f"/v1/{PROD}/customJobs", body)
-    assert (refused.status, refused.reason) == (403, "step_up_required")
+    assert (refused.status, refused.reason) == (401, "step_up_required")
+    assert 'error="insufficient_claims"' in refused.headers["www-authenticate"]  # the token's client declared `cp1`
     assert f"run `remit login --for {refused.decision}`" in refused.message
     created = len(world.cloud("CreateCustomJob"))
     dana.sign_in("--for", refused.decision, second_factor=True)

@@ -114,7 +114,10 @@ def transmitter(folder: Path, loop: Any) -> Iterator[Transmitter]:
 @pytest.fixture(scope="module")
 def fleet(folder: Path, postgres: str, transmitter: Transmitter) -> Iterator[Any]:
     more = f"events:\n  - issuer: {transmitter.issuer}\n    audience: {US}\n    algorithms: [ES256]\n"
-    found = lib.Fleet(folder, postgres, more=more, roots=(transmitter.certificate.path,))
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE fleet")
+    own = postgres.replace("/postgres?", "/fleet?")
+    found = lib.Fleet(folder, own, more=more, roots=(transmitter.certificate.path,))
     try:
         found.start()
         yield found
@@ -268,6 +271,15 @@ def test_without_the_database_nothing_is_permitted(fleet: Any, postgres: str) ->
         seen.until_all(permitted=True, whose=lambda _: True, seconds=30)
 
 
+def test_one_ledger_with_the_segments_of_all_gateways_verifies(fleet: Any) -> None:
+    first, *others = fleet.planes
+    others = [f"--node={plane.settings.audit.node}={plane.settings.audit.folder}" for plane in others]
+    lib.until(lambda: first.remit("audit", "verify", *others).returncode == 0, 20)
+    alone = first.remit("audit", "verify")
+    assert alone.returncode == 1
+    assert "nobody said where its segments are kept" in alone.stderr
+
+
 # open streams
 
 PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
@@ -279,15 +291,6 @@ UPGRADE = (
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata:1\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello!"
 CUT_WITHIN = 5.0  # seconds
-
-
-def test_one_ledger_with_the_segments_of_all_gateways_verifies(fleet: Any) -> None:
-    first, *others = fleet.planes
-    others = [f"--node={plane.settings.audit.node}={plane.settings.audit.folder}" for plane in others]
-    lib.until(lambda: first.remit("audit", "verify", *others).returncode == 0, 20)
-    alone = first.remit("audit", "verify")
-    assert alone.returncode == 1
-    assert "nobody said where its segments are kept" in alone.stderr
 
 
 @pytest.fixture(scope="module")

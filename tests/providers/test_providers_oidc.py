@@ -145,10 +145,6 @@ def test_tokens_for_somebody_else(refused: Callable[..., Reason], oidc_provider:
     assert refused(other) is Reason.TOKEN_AUDIENCE
     foreign = oidc_provider.client_credentials(running.FOREIGN, running.FOREIGN_SECRET)["access_token"]
     assert refused(foreign) is Reason.TOKEN_CLIENT
-    assert (
-        refused(oidc_provider.code_flow(person=running.ADA, resource=running.API)["access_token"])
-        is Reason.TOKEN_CLAIMS
-    )
 
 
 def test_a_token_that_was_changed(refused: Callable[..., Reason], oidc_provider: Any) -> None:

@@ -82,7 +82,7 @@ def _verdict(book: Book, hearing: Hearing) -> Verdict:
     left: tuple[Refusal, ...] = ()
     for challenge in challenges:
         left = _with(book, hearing, challenge)
-        if not left:
+        if not left and _completable(hearing.facts):
             return _stepped_up(book, refused, challenge)
     # 4 refuse for what would be left when every challenge were completed, if anything is
     if len(challenges) > 1:
@@ -97,15 +97,16 @@ def _with(book: Book, hearing: Hearing, *completed: str) -> tuple[Refusal, ...]:
 
 
 def _challenges(facts: Facts, refused: tuple[Refusal, ...]) -> tuple[str, ...]:
-    """The challenges that policies ask for and this caller could complete.
-
-    A workload cannot sign in again, and authentication contexts are Entra's: nobody else's people can complete one.
-    """
-    principal = facts.identity.principal
-    if principal.kind is not Kind.PERSON or not _TENANT.fullmatch(principal.tenant):
+    """The challenges that policies ask for and this caller has not completed: a workload cannot sign in again."""
+    if facts.identity.principal.kind is not Kind.PERSON:
         return ()
     asked = dict.fromkeys(challenge for refusal in refused for challenge in refusal.challenges)
     return tuple(challenge for challenge in asked if challenge not in facts.identity.authentication.contexts)
+
+
+def _completable(facts: Facts) -> bool:
+    """Whether the caller can be asked for a context: they are Entra's, and nobody else's people can complete one."""
+    return _TENANT.fullmatch(facts.identity.principal.tenant) is not None
 
 
 def _stepped_up(book: Book, refused: tuple[Refusal, ...], challenge: str) -> Verdict:
