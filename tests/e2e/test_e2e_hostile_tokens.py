@@ -103,7 +103,17 @@ class Reached:
     def __init__(self, world: Any) -> None:
         self._world = world
         self._sign_ins = Path(world.lab.folder) / "sign_ins.jsonl"
-        self._before = self._now()
+        self._before = self._settled()
+
+    def _settled(self) -> dict[str, int]:
+        """What was heard until now, once nothing of earlier tests is under way any more."""
+        seen, end = self._now(), time.monotonic() + 20
+        while time.monotonic() < end:
+            time.sleep(1.5)
+            if (now := self._now()) == seen:
+                break
+            seen = now
+        return seen
 
     def since(self) -> dict[str, int]:
         now = self._now()
