@@ -170,6 +170,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the arbiter until `stop` is set."""
     async with house(settings) as opened:
+        await opened.who.network.prepare()
         await opened.who.keys.refresh()
         beside = {
             **opened.who.works(),

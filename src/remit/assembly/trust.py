@@ -83,7 +83,9 @@ class PolicyWants:
             return False
         resource = Resource("Project", f"//cloudresourcemanager.googleapis.com/projects/{found.id}", found.id)
         request = Request((Operation(action, (resource,)),))
-        return self._judge.decide(identity, request, Circumstances(now=0)).outcome is Outcome.PERMIT
+        return (
+            self._judge.decide(identity, request, Circumstances(now=0, locations_known=True)).outcome is Outcome.PERMIT
+        )
 
     def _identity(self, role: str, groups: frozenset[str], kind: Kind) -> Identity:
         return Identity(

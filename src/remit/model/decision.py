@@ -14,7 +14,8 @@ class Circumstances:
     """What is true now, besides who and what.
 
     `now`: seconds since the epoch; `peer`: the caller's address; `country`: of that address, ISO 3166-1 alpha-2, empty
-    when unknown; `locations`: Entra's named locations that it lies in; `risk`: the provider's word on the sign-in
+    when unknown; `locations`: Entra's named locations that it lies in, and `locations_known`: whether that is
+    all that could be told of it; `risk`: the provider's word on the sign-in
     (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `epoch`: of
     the revocations that were looked at.
     """
@@ -23,6 +24,7 @@ class Circumstances:
     peer: str = ""
     country: str = ""
     locations: frozenset[str] = frozenset()
+    locations_known: bool = False
     risk: str = ""
     job: str = ""
     epoch: int = 0

@@ -40,6 +40,7 @@ def decision_record(decision: Decision) -> Mapping[str, Value]:
         "peer": decision.circumstances.peer,
         "country": decision.circumstances.country,
         "locations": sorted(decision.circumstances.locations),
+        "locations_known": int(decision.circumstances.locations_known),
         "risk": decision.circumstances.risk,
         "job": decision.circumstances.job,
         "epoch": decision.circumstances.epoch,

@@ -21,6 +21,7 @@ _CONTEXT = json.dumps(
         "device": {"managed": False, "compliant": False, "known_network": False},
         "guest": False,
         "locations": [],
+        "locations_known": False,
         "now": "2026-01-01T00:00:00Z",
     }
 )

@@ -60,6 +60,7 @@ class Facts:
             "device": _device(self.identity.device),
             "guest": self.identity.guest,
             "locations": sorted(self.circumstances.locations),
+            "locations_known": self.circumstances.locations_known,
             "now": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         known = {

@@ -93,7 +93,11 @@ def decided(settings: Settings, row: str) -> Decision:
     """The decision that a row of README's timeline speaks of, decided by the policies of today."""
     columns = re.split(r" {2,}", row)
     at = int(dt.datetime.fromisoformat(f"{columns[0]}+00:00").timestamp())
-    identity, request, circumstances = dana(at), launch(columns[4]), Circumstances(now=at, peer="127.0.0.1")
+    identity, request, circumstances = (
+        dana(at),
+        launch(columns[4]),
+        Circumstances(now=at, peer="127.0.0.1", locations_known=True),
+    )
     verdict = rooms.judge(settings).decide(identity, request, circumstances)
     return Decision(columns[-1], at * 1_000_000, verdict, circumstances, identity, request)
 

@@ -292,6 +292,24 @@ def test_what_cannot_be_told_is_said(world, countries):
     assert observed(Network(countries, locations), "203.0.113.7") == {"office"}
 
 
+def test_what_could_not_be_told_is_said_to_policies(world, countries):
+    def known(network, peer):
+        return network.observe(WHO, Circumstances(NOW, peer)).locations_known
+
+    locations = locations_of(world)
+    assert known(Network(countries, locations), "203.0.113.7")
+    # without a database nobody knows whether an address of the Internet lies in a country that is named
+    without = Network(Countries(), locations)
+    assert [known(without, peer) for peer in ("8.8.8.8", "2001:4860:4860::8888")] == [False, False]
+    assert [known(without, peer) for peer in ("127.0.0.1", "10.1.2.3", "::1", "::ffff:10.1.2.3")] == [True] * 4
+    # no address, no directory, no answer of it yet, and one that is a day old
+    assert not known(Network(countries, locations), "")
+    assert not known(Network(countries), "127.0.0.1")
+    assert not known(Network(countries, NamedLocations(world.graph, clock=world.clock)), "127.0.0.1")
+    world.clock.now += MAX_AGE + 1
+    assert not known(Network(countries, locations), "127.0.0.1")
+
+
 def test_the_last_locations_serve_for_a_day(world, countries, caplog):
     locations = locations_of(world)
     network = Network(countries, locations)

@@ -145,7 +145,7 @@ class World:
         )
 
     def decide(self, judge, identity, request, peer="10.1.2.3"):
-        return judge.decide(identity, request, Circumstances(NOW, peer))
+        return judge.decide(identity, request, Circumstances(NOW, peer, locations_known=True))
 
 
 @pytest.fixture(scope="session")

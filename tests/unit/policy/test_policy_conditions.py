@@ -126,3 +126,15 @@ def test_contosos_conditions_take_away(world, judge, circumstances, sentence):
     assert verdict.outcome is Outcome.DENY
     assert verdict.detail.endswith(sentence)
     assert verdict.challenge == ""
+
+
+@pytest.mark.parametrize("action", ["launch", "change"])
+def test_contosos_production_rests_on_no_place_that_is_not_known(world, judge, action):
+    strong = world.dana(contexts=("c1",), methods=("pwd", "mfa"))
+    request = world.request(action, world.project("contoso-fraud-prod"))
+    verdict = judge.decide(strong, request, Circumstances(now=world.now))
+    assert verdict.outcome is Outcome.DENY
+    assert [policy.id for policy in verdict.policies] == ["production-from-known-places"]
+    assert judge.decide(strong, request, Circumstances(now=world.now, locations_known=True)).outcome is Outcome.PERMIT
+    # it is no second factor that is missing, so none is asked for
+    assert judge.decide(world.dana(), request, Circumstances(now=world.now)).challenge == ""

@@ -7,7 +7,7 @@ A policy sees the display names as they stand in Entra, and nothing else: a word
 of a location that is not. Display names need not be unique; an address in one of several of a name is in that name.
 Left out, and said in `trouble`, since it would look like "not there": a location by the GPS of somebody's telephone,
 countries when there is no country database, a range that cannot be read. So policies that permit *in* a location are
-safe with less knowledge, and those that forbid in one are not: write the former.
+safe with less knowledge, and those that forbid in one are not, unless they ask `complete` as well.
 """
 
 import asyncio
@@ -125,6 +125,13 @@ class NamedLocations:
                 told.clear()
             told[key] = names
         return names
+
+    def complete(self, address: IPv4Address | IPv6Address, *, countries: bool) -> bool:
+        """Whether `holding` leaves out no location that the address may lie in. `countries`: there is a database.
+
+        An address that is not of the Internet (a private one, loopback) lies in no country, which needs no database.
+        """
+        return self._current and not self._view.unread and (countries or not address.is_global or not self.by_country)
 
     @property
     def _current(self) -> bool:

@@ -50,10 +50,22 @@ class Network:
         if address is None:
             return replace(circumstances, risk=risk)
         country = self._countries.of(address)
-        locations = frozenset[str]()
-        if self._locations:
-            locations = self._locations.holding(address, country if self._countries.known else None)
-        return replace(circumstances, country=country, locations=locations, risk=risk)
+        if self._locations is None:
+            return replace(circumstances, country=country, risk=risk)
+        known = self._countries.known
+        return replace(
+            circumstances,
+            country=country,
+            locations=self._locations.holding(address, country if known else None),
+            locations_known=self._locations.complete(address, countries=known),
+            risk=risk,
+        )
+
+    async def prepare(self) -> None:
+        """Reads what lies on this machine and in the database, so that it is there before the first caller."""
+        await asyncio.to_thread(self._countries.refresh)
+        if self._risk:
+            await self._risk.refresh()
 
     async def keep_fresh(self, every: float = EVERY) -> NoReturn:
         """Looks at the country database's file for ever; run it as a task, beside those of the other parts."""
