@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from remit.identity.settings import RoleRule, SignInProvider
+from remit.identity.settings import SignInProvider
 from remit.identity.tokens import jose
 from remit.identity.tokens.claims import (
     SKEW,
@@ -19,7 +19,6 @@ from remit.identity.tokens.claims import (
     Need,
     check,
     contexts_of,
-    is_scalar,
     is_seconds,
     is_subject,
     is_text,
@@ -27,7 +26,8 @@ from remit.identity.tokens.claims import (
     seconds,
     texts,
 )
-from remit.identity.tokens.keys import KeySource
+from remit.identity.tokens.keys import KeySource, check_signature
+from remit.identity.tokens.role_rules import facts_of, roles_of
 from remit.model.errors import Refused
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.reasons import Reason
@@ -61,13 +61,6 @@ CLAIMS: Mapping[str, Claim] = {
     # the marks of a logout token or security event, and of an access token
     **dict.fromkeys(("events", "client_id"), Claim(Need.FOREIGN)),
 }
-# what people choose, change and give away is shown, and decides nothing: no rule may build on it
-_SAYS_NOTHING = frozenset(
-    {
-        *("email", "name", "preferred_username", "nickname", "given_name", "family_name", "upn", "unique_name"),
-        *("nonce", "at_hash", "c_hash", "jti", "sid", "iat", "exp", "auth_time"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +95,7 @@ class IdTokens:
         if form.typ not in {"", "JWT"}:
             raise Refused(Reason.TOKEN_MALFORMED, "the ID token's `typ` is that of another kind of token")
         # 2. signed by a current key of the provider, with an algorithm that remit.yaml lists
-        if form.alg not in self._provider.algorithms:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the ID token is signed with an algorithm that is not accepted here")
-        key = await self._keys.key(form.kid)
-        if key is None:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the ID token is signed with a key that its issuer does not publish")
-        jose.verify(form, key, form.alg)
+        await check_signature(form, self._keys, *self._provider.algorithms)
         # 3. every claim of its shape
         claims = jose.read_claims(form)
         check(claims, CLAIMS)
@@ -130,7 +118,7 @@ class IdTokens:
             display=_display(claims),
             groups=_groups(claims, provider),
             groups_at=seconds(claims, "iat"),
-            roles=roles_of(provider.roles, claims),
+            roles=roles_of(provider.roles, facts_of(claims)),
             scopes=frozenset(),
             client=provider.client,
             authentication=Authentication(
@@ -176,22 +164,9 @@ def check_times(claims: Mapping[str, object], since: int, now: int) -> None:
         raise Refused(Reason.TOKEN_CLAIMS, "the token's claim `auth_time` is after `iat`")
 
 
-def roles_of(rules: tuple[RoleRule, ...], claims: Mapping[str, object]) -> frozenset[str]:
-    """The roles that rules give to whoever has these verified claims; a list holds each of its members."""
-    return frozenset(rule.role for rule in rules if rule.when and all(_holds(claims, *pair) for pair in rule.when))
-
-
 def _display(claims: Mapping[str, object]) -> str:
     names = (claims.get(name) for name in ("preferred_username", "name", "email", "sub"))
     return printable(next((name for name in names if isinstance(name, str) and name), ""))
-
-
-def _holds(claims: Mapping[str, object], name: str, wanted: str) -> bool:
-    value = claims.get(name) if name not in _SAYS_NOTHING else None
-    if isinstance(value, list):
-        return wanted in value
-    plain = str(value).lower() if isinstance(value, bool) else str(value)
-    return is_scalar(value) and plain == wanted
 
 
 def _check_nonce(claims: Mapping[str, object], expected: Expected) -> None:

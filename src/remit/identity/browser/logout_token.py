@@ -13,7 +13,7 @@ from remit.identity.browser.id_token import check_party, check_times
 from remit.identity.settings import SignInProvider
 from remit.identity.tokens import jose
 from remit.identity.tokens.claims import SKEW, Claim, Need, check, is_seconds, is_text
-from remit.identity.tokens.keys import KeySource
+from remit.identity.tokens.keys import KeySource, check_signature
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
 from remit.model.secret import UnverifiedToken
@@ -63,12 +63,7 @@ class LogoutTokens:
         if form.typ not in {"", "logout+jwt"}:
             raise Refused(Reason.TOKEN_MALFORMED, "the logout token's `typ` is not `logout+jwt`")
         # 2. signed by a current key of the provider, with an algorithm that remit.yaml lists
-        if form.alg not in self._provider.algorithms:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the logout token's algorithm is not accepted here")
-        key = await self._keys.key(form.kid)
-        if key is None:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the logout token's key is not one that its issuer publishes")
-        jose.verify(form, key, form.alg)
+        await check_signature(form, self._keys, *self._provider.algorithms)
         # 3. every claim of its shape, the event there, the nonce not
         claims = jose.read_claims(form)
         check(claims, CLAIMS)

@@ -23,8 +23,9 @@ from remit.identity.revocation.store import Once
 from remit.identity.settings import EventTransmitter
 from remit.identity.tokens import jose, strict_json
 from remit.identity.tokens.claims import is_seconds, is_text
-from remit.identity.tokens.keys import KeySource
+from remit.identity.tokens.keys import KeySource, check_signature
 from remit.model.errors import Refused
+from remit.model.reasons import Reason
 from remit.model.revocation import Revocation, Scope
 from remit.model.secret import UnverifiedToken
 
@@ -135,12 +136,11 @@ class SecurityEvents:
         audience = claims.get("aud")
         if transmitter.audience not in (audience if isinstance(audience, list) else [audience]):
             raise EventRefused("invalid_audience", "the token is meant for somebody else")
-        key = await keys.key(form.kid)
-        if key is None:
-            raise EventRefused("invalid_key", "the token's key is not one of the transmitter's")
         try:
-            jose.verify(form, key, *transmitter.algorithms)
+            await check_signature(form, keys, *transmitter.algorithms)
         except Refused as refused:
+            if refused.reason is not Reason.TOKEN_SIGNATURE:  # the keys are not known now: deliver it again
+                raise
             raise EventRefused("invalid_key", refused.message) from None
         _check_time(claims, now)
         return transmitter

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from remit.identity.saml import xml
 from remit.identity.saml.xml import Element, Malformed
 from remit.identity.settings import RoleRule, SamlIssuer
+from remit.identity.tokens.role_rules import roles_of
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
 
@@ -101,9 +102,7 @@ def groups(said: Said, settings: SamlIssuer) -> frozenset[str]:
 def roles(said: Said, subject: str, rules: tuple[RoleRule, ...]) -> frozenset[str]:
     """The roles whose rules fit; the subject is the claim `NameID`, whatever an attribute of that name says."""
     claims = {name: values or () for name, values in said.items() if name not in SAYS_NOTHING} | {NAME_ID: (subject,)}
-    return frozenset(
-        rule.role for rule in rules if rule.when and all(value in claims.get(key, ()) for key, value in rule.when)
-    )
+    return roles_of(rules, claims)
 
 
 def named(said: Said, rules: tuple[RoleRule, ...]) -> tuple[tuple[str, str], ...]:

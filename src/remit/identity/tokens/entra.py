@@ -15,7 +15,7 @@ from remit.identity.settings import EntraIssuer
 from remit.identity.tokens import entra_claims, jose
 from remit.identity.tokens.claims import Unknown, check, check_times, seconds, text, texts
 from remit.identity.tokens.entra_claims import V1, V2, Version
-from remit.identity.tokens.keys import KeySource
+from remit.identity.tokens.keys import KeySource, check_signature
 from remit.model.errors import Refused
 from remit.model.identity import Identity, Principal
 from remit.model.reasons import Reason
@@ -54,10 +54,7 @@ class EntraAuthenticator:
         # 2. signed with the issuer's algorithm by one of its current keys
         if form.typ != "JWT":
             raise Refused(Reason.TOKEN_MALFORMED, "the token's `typ` is not `JWT`")
-        key = await self._keys.key(form.kid)
-        if key is None:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the token is signed with a key that its issuer does not publish")
-        jose.verify(form, key, *self._settings.algorithms)
+        await check_signature(form, self._keys, *self._settings.algorithms)
         # 3. every claim there, of its shape and of its version
         self._unknown.report(check(claims, version.table))
         # 4. this tenant, this audience, a known client, now

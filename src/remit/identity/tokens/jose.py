@@ -90,13 +90,20 @@ def read_claims(token: Jws) -> dict[str, object]:
     return claims
 
 
+def check_algorithm(token: Jws, *algorithms: str) -> None:
+    """Returns when the token says that it is signed with one of these; raises `Refused` with `TOKEN_SIGNATURE`."""
+    if token.alg not in algorithms or token.alg not in _FITS:
+        raise _otherwise(algorithms)
+
+
 def verify(token: Jws, key: Key, *algorithms: str) -> None:
     """Returns when the signature verifies with this key and one of the issuer's algorithms, the key's own if bound.
 
     Raises `Refused` with `TOKEN_SIGNATURE`, for symmetric algorithms too.
     """
-    if token.alg not in algorithms or token.alg not in _FITS or (key.alg or token.alg) != token.alg:
-        raise Refused(Reason.TOKEN_SIGNATURE, f"the token is not signed with {_named(algorithms)}")
+    check_algorithm(token, *algorithms)
+    if (key.alg or token.alg) != token.alg:
+        raise _otherwise(algorithms)
     text, _, signature = token.token.reveal().rpartition(".")
     try:
         algorithm = jws.JWSRegistry.algorithms[token.alg]
@@ -144,6 +151,10 @@ def _bound(member: Mapping[str, object], algorithms: tuple[str, ...]) -> str:
     if member.get("alg", fitting[0]) not in fitting:
         raise ValueError(f"is bound to another algorithm than {_named(algorithms)}")
     return str(member.get("alg", fitting[0]))
+
+
+def _otherwise(algorithms: tuple[str, ...]) -> Refused:
+    return Refused(Reason.TOKEN_SIGNATURE, f"the token is not signed with {_named(algorithms)}")
 
 
 def _named(algorithms: tuple[str, ...]) -> str:

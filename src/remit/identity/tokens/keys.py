@@ -48,6 +48,19 @@ class KeySource(Protocol):
         """The issuer's current key of this name, `None` when there is none; raises `Refused` when unknowable."""
 
 
+async def check_signature(form: jose.Jws, keys: KeySource, *algorithms: str) -> None:
+    """Returns when a current key of the issuer signed the token, with one of its algorithms.
+
+    Raises `Refused`, with `TOKEN_SIGNATURE` unless the keys are not known. The algorithm is looked at first: asking for
+    a key that nobody knows costs a fetch.
+    """
+    jose.check_algorithm(form, *algorithms)
+    key = await keys.key(form.kid)
+    if key is None:
+        raise Refused(Reason.TOKEN_SIGNATURE, "the token is signed with a key that its issuer does not publish")
+    jose.verify(form, key, *algorithms)
+
+
 class Issuer(Protocol):
     """What is to be known of an issuer; the settings of every kind are one."""
 

@@ -8,7 +8,7 @@ sign-in in a browser.
 
 from collections.abc import Mapping
 
-from remit.identity.settings import OidcIssuer, OidcKind, RoleRule
+from remit.identity.settings import OidcIssuer, OidcKind
 from remit.identity.tokens import jose
 from remit.identity.tokens.claims import (
     Unknown,
@@ -21,21 +21,13 @@ from remit.identity.tokens.claims import (
     text,
     texts,
 )
-from remit.identity.tokens.keys import KeySource
-from remit.identity.tokens.oidc_kinds import RULES, Claims, plain
+from remit.identity.tokens.keys import KeySource, check_signature
+from remit.identity.tokens.oidc_kinds import RULES, Claims
+from remit.identity.tokens.role_rules import facts_of, roles_of
 from remit.model.errors import Refused
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.reasons import Reason
 from remit.model.secret import UnverifiedToken
-
-# what the caller chooses, what is the same for everybody, and names that people give away and others take up
-_SAYS_NOTHING = frozenset(
-    {
-        *("iss", "aud", "exp", "iat", "nbf", "jti", "sid", "auth_time"),
-        *("email", "email_verified", "name", "preferred_username", "nickname", "given_name", "family_name", "upn"),
-        *("unique_name", "picture", "phone_number", "profile", "website", "actor", "user_login", "user_email"),
-    }
-)
 
 
 class OidcAuthenticator:
@@ -63,10 +55,7 @@ class OidcAuthenticator:
         # 2. a token of this kind, signed with one of the issuer's algorithms by one of its current keys
         if form.typ not in self._rules.types:
             raise Refused(Reason.TOKEN_MALFORMED, "the token's `typ` is not that of the tokens accepted here")
-        key = await self._keys.key(form.kid)
-        if key is None:
-            raise Refused(Reason.TOKEN_SIGNATURE, "the token is signed with a key that its issuer does not publish")
-        jose.verify(form, key, *self._settings.algorithms)
+        await check_signature(form, self._keys, *self._settings.algorithms)
         # 3. every claim there and of its shape
         self._unknown.report(check(claims, self._rules.table))
         # 4. for us, from a known client, now
@@ -104,9 +93,8 @@ class OidcAuthenticator:
             )
 
     def _roles(self, claims: Claims, attributes: Mapping[str, str]) -> frozenset[str]:
-        facts = {name: _values(value) for name, value in claims.items() if name not in _SAYS_NOTHING}
-        facts |= {name: frozenset({value}) for name, value in attributes.items()}
-        return frozenset(rule.role for rule in self._settings.roles if _fits(rule, facts))
+        facts = facts_of(claims) | {name: frozenset({value}) for name, value in attributes.items()}
+        return roles_of(self._settings.roles, facts)
 
     def _groups(self, claims: Claims) -> frozenset[str]:
         """The issuer's groups under its name: no issuer may speak of another's, or of the directory's."""
@@ -147,15 +135,3 @@ def _authentication(claims: Claims) -> Authentication:
         contexts=contexts_of(claims.get("acr")),
         at=seconds(claims, "auth_time"),
     )
-
-
-def _values(value: object) -> frozenset[str]:
-    """What a rule may compare: a scalar's text, or each of a list of strings."""
-    if is_texts(value) and isinstance(value, list):
-        return frozenset(value)
-    return frozenset({plain(value)} - {""})
-
-
-def _fits(rule: RoleRule, facts: Mapping[str, frozenset[str]]) -> bool:
-    """A rule that asks for nothing fits nobody."""
-    return bool(rule.when) and all(value in facts.get(name, ()) for name, value in rule.when)

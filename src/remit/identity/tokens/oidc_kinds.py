@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from remit.identity.settings import OidcKind
 from remit.identity.tokens.claims import Claim, Need, is_scalar, is_seconds, is_subject, is_text, is_texts, text
+from remit.identity.tokens.role_rules import plain
 from remit.model.errors import Refused
 from remit.model.identity import Kind
 from remit.model.reasons import Reason
@@ -73,13 +74,6 @@ class Rules:
     client: str = ""
     audiences: int = 1
     names: tuple[str, ...] = ("sub",)
-
-
-def plain(value: object) -> str:
-    """A scalar as the text that a rule compares; empty for anything else."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, str | int) else ""
 
 
 def _named(*names: str) -> Callable[[Claims], Mapping[str, str]]:
