@@ -371,3 +371,58 @@ def test_two_arbiters_keep_the_same_account_at_once(engine):
 
     Late(engine, engine).put(OLGA, Standing(locked=True))
     assert told.of(contoso.TENANT)[OLGA] == Standing(locked=True)
+
+
+def test_who_was_deleted_while_no_arbiter_ran_is_locked_by_the_next_one(story):
+    story.round()
+    story.directory.delete(oid(DANA))
+    assert story.round(story.another()) == [lock(DANA)]
+    # and once: what was told is not told again by a third
+    assert story.round(story.another()) == []
+
+
+def test_the_next_one_looks_no_further_back_than_what_was_told(story):
+    story.round()
+    story.directory.delete(oid(DANA))
+    story.sink.broken = {DANA: Refused(Reason.PLANE_UNAVAILABLE)}
+    assert story.round() == []
+    assert "1 changes of the directory are not told" in story.poll.trouble
+    story.sink.broken = {}
+    # the one who saw it is gone before it could tell
+    assert story.round(story.another()) == [lock(DANA)]
+
+
+def test_a_link_that_graph_has_forgotten_costs_nothing_but_the_look_back(story):
+    story.round()
+    story.directory.set_enabled(oid(DANA), False)
+    story.world.lab.operations.delta.forget()
+    poll = story.another()
+    assert story.round(poll) == [lock(DANA)]
+    assert poll.trouble == ""
+
+
+def test_the_look_back_is_tried_again_when_graph_or_the_database_was_away(story, monkeypatch):
+    story.round()
+    story.directory.delete(oid(DANA))
+    poll = story.another()
+    story.world.down = True
+    assert story.round(poll) == []
+    story.world.down = False
+
+    def away(*_):
+        raise OperationalError("select", {}, Exception("gone"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(story.told, "link", away)
+        assert story.round(poll) == []
+        assert "OperationalError" in poll.trouble
+    assert story.round(poll) == [lock(DANA)]
+    assert poll.trouble == ""
+
+
+def test_two_arbiters_keep_a_link_at_once(engine):
+    one, other = Told(engine, engine), Told(engine, engine)
+    assert one.link("t", "users") == ""
+    one.keep_link("t", "users", "a")
+    other.keep_link("t", "users", "b")
+    assert (one.link("t", "users"), one.link("t", "groups"), one.link("u", "users")) == ("b", "", "")

@@ -1,8 +1,10 @@
 """The directory, asked twice a minute who is gone: disabled and deleted accounts, sessions that were ended.
 
-`users/delta` and `servicePrincipals/delta`, the state in memory: the first round reads everything, each later one what
-changed (learn.microsoft.com/graph/delta-query-overview). What changes becomes a revocation: an account that is disabled
-or deleted is locked until it is back, and what was issued before `signInSessionsValidFromDateTime` ends.
+`users/delta` and `servicePrincipals/delta`: the first round reads everything, each later one what changed
+(learn.microsoft.com/graph/delta-query-overview). Whoever was deleted while nobody looked is in no full reading, so the
+first round also asks what changed since the last one that was told, by any arbiter. What changes becomes a revocation:
+an account that is disabled or deleted is locked until it is back, and what was issued before
+`signInSessionsValidFromDateTime` ends.
 
 Whether a delta carries a changed `signInSessionsValidFromDateTime` is nowhere said in so many words. The overview's own
 test, that a listing of users can select the property, says yes; yet other people report no. So every `RESYNC` seconds
@@ -21,6 +23,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn, Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from remit.identity.directory.graph import Failing, Graph, GraphFailed
 from remit.identity.directory.told import Standing, Told
@@ -69,6 +73,7 @@ class _Collection:
     name: str
     start: str
     link: str = ""
+    told: str | None = None  # the link that the database keeps, `None` before anybody looked
     full_at: float = -math.inf
     known: set[str] = field(default_factory=set)
     trouble: str = ""
@@ -121,6 +126,7 @@ class DirectoryPoll:
             await self._follow(collection)
         try:
             await self._tell()
+            await self._keep_links()
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the next round must come and tell it
             words = error.message if isinstance(error, RemitError) else type(error).__name__
             self._trouble = f"{len(self._due)} changes of the directory are not told: {words}"
@@ -132,13 +138,40 @@ class DirectoryPoll:
     async def _follow(self, collection: _Collection) -> None:
         full = not collection.link or self._clock() - collection.full_at >= self._resync
         try:
+            if collection.told is None:
+                await self._resume(collection)
             unread = await self._read(collection, full=full)
         except GraphFailed as failed:
             collection.trouble = f"the directory's {collection.name} are not followed: {failed.message}"
             if failed.failing is Failing.RESYNC:
                 collection.link = ""
             return
+        except SQLAlchemyError as error:
+            collection.trouble = f"the directory's {collection.name} are not followed: {type(error).__name__}"
+            return
         collection.trouble = f"{unread} of the directory's {collection.name} cannot be read" if unread else ""
+
+    async def _resume(self, collection: _Collection) -> None:
+        """Takes what changed since the last round that was told, before the first full reading says how things are."""
+        told = await asyncio.to_thread(self._told.link, self._graph.tenant, collection.name)
+        try:
+            items = (await self._graph.collect(told, limit=LIMIT, deadline=FULL)).items if told else ()
+        except GraphFailed as failed:
+            if failed.failing is not Failing.RESYNC:
+                raise
+            items = ()  # longer ago than Graph remembers, which is longer than any token lives
+        for item in items:
+            oid, word = _word(item)
+            if oid:
+                self._take(oid, word)
+        collection.told = told
+
+    async def _keep_links(self) -> None:
+        """After everything that is due was told: whoever starts next need not look further back."""
+        for collection in self._collections:
+            if collection.link and not collection.trouble and collection.link != collection.told:
+                await asyncio.to_thread(self._told.keep_link, self._graph.tenant, collection.name, collection.link)
+                collection.told = collection.link
 
     async def _read(self, collection: _Collection, *, full: bool) -> int:
         """Takes the changes of one collection as due to be told; how many of them could not be read."""

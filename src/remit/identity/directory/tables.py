@@ -1,6 +1,6 @@
 """What the directory's poll has told, and the risk that providers reported: shared by all arbiters.
 
-`assembly` hands them to `state`, which makes them, as the room `identity_directory`.
+`assembly` hands them to `state`, which makes them, as the room `directory`.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
@@ -22,6 +22,15 @@ told = Table(
 
 `subject`: `Principal.key`; `before`: epoch seconds, 0 for nothing; `sure`: false while it is being told.
 """
+
+links = Table(
+    "directory_links",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("collection", String, primary_key=True),
+    Column("link", String, nullable=False),
+)
+"""From where on Graph is to tell what changed (`@odata.deltaLink`): all before it has been told."""
 
 risks = Table(
     "identity_risks",

@@ -4,12 +4,13 @@ So that a restart, or a second arbiter, raises no epoch for what everybody knows
 same moment may both tell it, which ends nothing twice. Calls block.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from remit.identity.directory.tables import told
+from remit.identity.directory.tables import links, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,21 @@ class Told:
         except IntegrityError:  # another arbiter was faster
             with self._writer.begin() as connection:
                 connection.execute(change)
+
+    def link(self, tenant: str, collection: str) -> str:
+        """From where on the changes of a collection were not told; empty when none ever were."""
+        wanted = select(links.c.link).where(links.c.tenant == tenant, links.c.collection == collection)
+        with self._reader.connect() as connection:
+            return connection.execute(wanted).scalar() or ""
+
+    def keep_link(self, tenant: str, collection: str, link: str) -> None:
+        """Keeps that everything before it was told."""
+        change = update(links).where(links.c.tenant == tenant, links.c.collection == collection).values(link=link)
+        with self._writer.begin() as connection:
+            if connection.execute(change).rowcount:
+                return
+        with contextlib.suppress(IntegrityError), self._writer.begin() as connection:  # another arbiter's is as good
+            connection.execute(insert(links).values(tenant=tenant, collection=collection, link=link))
 
     def forget(self, tenant: str, horizon: int) -> None:
         """Drops accounts that are not locked, and of which nothing ended since `horizon`, epoch seconds."""
