@@ -4,7 +4,6 @@ PKCS #8 in PEM, Ed25519. Leaves out rotation and keys that live in a cloud's key
 """
 
 import os
-import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from remit.audit.note import Signer
 from remit.audit.spool import sync_folder
 from remit.model.errors import Problem, SettingsInvalid
+from remit.state.private_file import read_private
 
 _KEY_FILE_LIMIT = 4096
 """A PKCS #8 Ed25519 key in PEM has about 120 bytes."""
@@ -37,15 +37,7 @@ def make_key(path: Path, origin: str) -> Signer:
 
 def load_key(path: Path, origin: str) -> Signer:
     """The key in a file; raises `SettingsInvalid` when others could read or change it, or when it is not a key."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        raise _invalid(path, f"the ledger's key cannot be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid != os.geteuid():
-            raise _invalid(path, "the ledger's key can be reached by others", hint=f"chmod 600 {path}")
-        pem = file.read(_KEY_FILE_LIMIT)
+    pem = read_private(path, _KEY_FILE_LIMIT, "the ledger's key")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from remit.model.errors import Problem, SettingsInvalid
+from remit.state.private_file import read_private
 
 BITS = 3072  # of a new key; Google takes any RSA key of 2048 and more
 MIN_BITS = 2048  # RFC 7518 section 3.3
@@ -114,22 +114,14 @@ def _make(path: Path) -> None:
 
 
 def _load(path: Path) -> OwnKey:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        raise _invalid(path, f"the own issuer's key cannot be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid != os.geteuid():
-            raise _invalid(path, "the own issuer's key can be reached by others", hint=f"chmod 600 {path}")
-        pem = file.read(_FILE_LIMIT)
+    pem = read_private(path, _FILE_LIMIT, "the own issuer's key")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
         raise _invalid(path, "the own issuer's key is not a PEM private key") from None
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < MIN_BITS:
         raise _invalid(path, f"the own issuer's key is not an RSA key of {MIN_BITS} bits or more")
-    return OwnKey(key, _thumbprint(key), status.st_mtime)
+    return OwnKey(key, _thumbprint(key), path.lstat().st_mtime)
 
 
 def _required(key: rsa.RSAPrivateKey) -> dict[str, str]:
