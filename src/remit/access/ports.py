@@ -1,6 +1,6 @@
 """What the stories need from the other rooms. `None` means "not mine", an exception "mine, and broken"."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from remit.model.credential import Credential, Purpose
@@ -9,7 +9,7 @@ from remit.model.identity import Identity
 from remit.model.operation import Request
 from remit.model.record import Recorded, Value
 from remit.model.secret import SessionSecret, UnverifiedToken
-from remit.model.wire import WireRequest
+from remit.model.wire import Answered, UpstreamAnswer, WireRequest
 
 
 class Authenticator(Protocol):
@@ -52,6 +52,22 @@ class Classifier(Protocol):
 
     def classify(self, wire: WireRequest) -> Request:
         """The operations that the request asks for; raises `Refused` for what is not known or not clear."""
+
+    def stamp(self, wire: WireRequest, labels: Mapping[str, str]) -> bytes:
+        """The body of a request that is `stampable`, with these labels added to what it creates, in its own framing."""
+
+    def answered(self, host: str, answer: UpstreamAnswer) -> Answered:
+        """What an upstream's answer says: the canonical name of what came into being, the cause of a refusal."""
+
+
+class Works(Protocol):
+    """audit: what was started, and by whom."""
+
+    async def owners(self, names: Collection[str]) -> Mapping[str, str]:
+        """The principal key of whoever started each of these (canonical names); the unknown are left out."""
+
+    async def started(self, name: str, principal: str, decision: str, at: int) -> None:
+        """Writes down who started something, for good: the first word counts. Raises `NotRecorded`."""
 
 
 class Judge(Protocol):

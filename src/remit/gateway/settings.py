@@ -24,7 +24,55 @@ _FIELD_LIMIT = 536_870_911  # the largest protobuf field number (protobuf.dev, A
 _LEASE_LIMIT = 1_000_000  # about 100 bytes an entry and worker: more is a mistake, not a setting
 _CHECK_LIMIT = 999  # milliseconds: a hung arbiter is answered with 503 within one second (fault F1)
 
-NO_FIELDS: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+NO_FIELDS: Mapping[str, tuple[int, ...]] = MappingProxyType({})  # no gRPC path
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a service listens.
+
+    `tls`: whether it speaks TLS, with a certificate that holds `host`; `roots`: PEM that it is checked against, `None`
+    for the system's.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+    roots: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRoute:
+    """One service behind the gate that is not Google's: web pages, WebSockets, gRPC, TensorFlow Serving.
+
+    `known_as`: the host that the arbiter is told (`board.service`); `http`, `grpc`: where HTTP/1.1 and where HTTP/2 go,
+    `None` where it speaks none; `prefix`: the folder of the outer listener that is its own (`/apps/board/`), `host`:
+    its name behind CONNECT and on the endpoint; `websockets`; `walked`: gRPC paths whose message the arbiter must see,
+    with the field numbers that a lease's key holds; a path that is not listed is decided by its name alone.
+    """
+
+    known_as: str
+    http: Address | None = None
+    grpc: Address | None = None
+    prefix: str = ""
+    host: str = ""
+    websockets: bool = False
+    walked: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The second door: one TLS port for REST and gRPC, for clients that are given an address (`api_endpoint`).
+
+    `names`: exact DNS names, each with the terminated host that it stands for; a service's own host is served there
+    too. The certificate is the door's unless `certificate` and `key` (PEM files) are given.
+    """
+
+    listen_host: str
+    listen_port: int
+    names: Mapping[str, str]
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +100,8 @@ class GatewaySettings:
     open one is reported to `streams_socket`, and ends when that says so or goes away; without one none may be listed;
     `websockets`: those of the hosts on which a GET may become a WebSocket, reported likewise;
     `streams_socket`: the Unix socket of `remit.arbiter.streams`;
+    `services`: what else stands behind the gate; `endpoint`: the second door, `None` for none;
+    `objects`: those of the hosts whose paths hold escaped object names (Cloud Storage), and whose bodies are not read;
     `keys_seconds`: the age at which an issuer's keys that nobody renewed count for nothing;
     `connection_seconds`: the longest life of a tunnel; `stream_seconds`: of one request with its answer.
     """
@@ -81,6 +131,9 @@ class GatewaySettings:
     streams: tuple[str, ...] = ()
     websockets: tuple[str, ...] = ()
     streams_socket: Path | None = None
+    services: tuple[ServiceRoute, ...] = ()
+    endpoint: Endpoint | None = None
+    objects: tuple[str, ...] = ()
     keys_seconds: int = 86_400
     connection_seconds: int = 600
     stream_seconds: int = 900

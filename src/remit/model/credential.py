@@ -11,13 +11,15 @@ class Purpose:
 
     `account`: e-mail of the service account to impersonate; `scopes`: OAuth scopes, sorted;
     `buckets`: when not empty, the token is narrowed to these Cloud Storage buckets and good for nothing else;
-    `lifetime`: seconds asked for, 300 to 3600.
+    `lifetime`: seconds asked for, 300 to 3600; `audience`: when not empty, no cloud is asked: the credential is Remit's
+    own assertion of who the caller is, for this audience and nobody else, and account and scopes are empty.
     """
 
     account: str
     scopes: tuple[str, ...]
     buckets: tuple[str, ...] = ()
     lifetime: int = 900
+    audience: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The decision, the circumstances it was taken in, and the answer that goes back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from remit.model.credential import Credential
 from remit.model.identity import Identity
@@ -94,10 +94,12 @@ class Answer:
     """What goes back to whoever asked: the decision, and with a permit the credential.
 
     `lease_ms`: for how long the gateway may repeat this answer, from when the decision began; 0 for never.
-    `lease_key_fields`: as in `Request`.
+    `body`: what goes upstream in place of the body that came, `None` to send that one; `tell`: whether the gateway
+    reports what the upstream answered (`access/answered.py`).
     """
 
     decision: Decision
     credential: Credential | None = None
     lease_ms: int = 0
-    lease_key_fields: tuple[str, ...] = field(default=())
+    body: bytes | None = None
+    tell: bool = False

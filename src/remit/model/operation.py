@@ -34,8 +34,8 @@ class Action:
 class Resource:
     """What an action is done to.
 
-    `type`: the schema's entity type (`Project`, `CustomJob`, `Model`, `Endpoint`, `Operation`, `Bucket`,
-    `LogView`, `ServiceAccount`); `name`: canonical full name, `//SERVICE/RELATIVE_NAME`, project by id;
+    `type`: the schema's entity type (`Project`, `CustomJob`, `Model`, `Endpoint`, `Operation`, `Bucket`, `LogView`,
+    `ServiceAccount`, `Service`, …); `name`: canonical full name, `//SERVICE/RELATIVE_NAME`, project by id;
     `project`: the project's id in `remit.yaml`.
     """
 
@@ -54,17 +54,62 @@ OWN_ACTIONS = (
 )
 """What can be done to the installation."""
 
+UNTYPED = Action("remit.messages.untyped", Group.ADMINISTER)
+"""Sending a message with parts that nobody can read beforehand: task inputs, pipeline specs, free JSON."""
+
+EXTERNAL = Action("remit.messages.external", Group.ADMINISTER)
+"""Sending a message that names what lies outside of the estate: a web address, a stranger's bucket or table."""
+
+OTHERS = Action("remit.works.others", Group.ADMINISTER)
+"""Reading or ending what somebody else started: their long-running operations and jobs."""
+
+EXPLICIT_ACTIONS = (UNTYPED, EXTERNAL, OTHERS)
+"""What a request asks for besides its method, each a permission of its own that no action group below
+`administer` grants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a launch or a change asks of the cloud: the guardrails that policy may set.
+
+    `machines`, `accelerators`: Google's type names (`n1-standard-4`, `NVIDIA_TESLA_T4`); `accelerator_count`: of all
+    replicas together; `replicas`: likewise, at the most that the message allows; `region`; `images`: container images
+    as named; `registries`: `HOST/PROJECT/REPOSITORY` of each, or what stands before its last slash; `networks`:
+    canonical names; `buckets`: names; `urls`: hosts of web addresses; `environment`: names of environment variables;
+    `labels`: `key=value`; `duration`: the longest that it may run, in seconds, 0 when the message sets no end;
+    `interactive`: whether somebody could log in to it while it runs (`enableWebAccess`, dashboards).
+    """
+
+    region: str = ""
+    machines: frozenset[str] = frozenset()
+    accelerators: frozenset[str] = frozenset()
+    accelerator_count: int = 0
+    replicas: int = 0
+    images: frozenset[str] = frozenset()
+    registries: frozenset[str] = frozenset()
+    networks: frozenset[str] = frozenset()
+    buckets: frozenset[str] = frozenset()
+    urls: frozenset[str] = frozenset()
+    environment: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
+    duration: int = 0
+    interactive: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One action with every resource that it touches; `resources[0]` is the one it is named by.
 
-    `acts_as`: e-mail of the service account that the work will run as, empty when none is named.
+    `acts_as`: e-mail of the service account that the work will run as, empty when none is named; `work`: what it asks
+    of the cloud, `None` where it starts and changes nothing; `within`: the part of the first resource that is meant (an
+    object's name, a path of a service), and for an action of `EXPLICIT_ACTIONS` the id of the method that asks for it.
     """
 
     action: Action
     resources: tuple[Resource, ...]
     acts_as: str = ""
+    work: Work | None = None
+    within: str = ""
 
     def __post_init__(self) -> None:
         if not self.resources:
@@ -77,12 +122,15 @@ class Request:
     """All operations that one wire request asks for, never empty.
 
     `lease_key_fields`: names of the walked body fields that a lease's key must hold (gRPC), and
-    `leasable`: whether the gateway may repeat a permit without asking (DESIGN section 5).
+    `leasable`: whether the gateway may repeat a permit without asking (DESIGN section 5); `starts`: whether the answer
+    names something that belongs to the caller from then on; `stampable`: whether its message has room for labels.
     """
 
     operations: tuple[Operation, ...]
     leasable: bool = False
     lease_key_fields: tuple[str, ...] = field(default=())
+    starts: bool = False
+    stampable: bool = False
 
     def __post_init__(self) -> None:
         if not self.operations:

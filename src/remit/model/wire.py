@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from remit.model.causes import Cause
 from remit.model.secret import SessionSecret, UnverifiedToken
 
 
@@ -38,3 +39,30 @@ class WireRequest:
     def grpc(self) -> bool:
         """Whether the request calls itself gRPC, by its content type."""
         return any(key == "content-type" and value.startswith("application/grpc") for key, value in self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """What an upstream answered to a permitted request, as far as the gateway reports it.
+
+    `status`: HTTP; `grpc_status`: of a gRPC answer that failed, -1 for none; `message`: its `grpc-message`, decoded;
+    `body`: the whole body, or empty when it was larger than is reported.
+    """
+
+    status: int
+    content_type: str = ""
+    grpc_status: int = -1
+    message: str = ""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What that means. `started`: canonical name of what came into being, empty for none; `cause`: why it was refused.
+
+    `detail`: the permission, API or quota that the cloud named, at most 200 printable characters.
+    """
+
+    started: str = ""
+    cause: Cause | None = None
+    detail: str = ""
