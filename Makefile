@@ -62,6 +62,7 @@ bench: $(VENV)/.dev ## measure the gateway, a decision, identity and revocation
 
 catalogue: $(VENV)/.dev ## make the generated tables anew
 	@$(BIN)/python tools/descriptors.py
+	@$(BIN)/python tools/tensorflow_descriptors.py
 	@$(BIN)/python tools/catalogue.py
 
 lock: $(UV) ## choose versions anew

@@ -1,25 +1,36 @@
-"""Makes `src/remit/catalogue/data/vertex_v1.json`: every method of Vertex AI v1, its permission and its action group.
+"""Makes `src/remit/catalogue/data/vertex.json`: every method of Vertex AI v1 and v1beta1, its permission and its group.
 
-The sources lie under `tools/data` (its README says where they come from). The rules that give a method its group stand
-here, to be reviewed as code; their result stands in the table, to be reviewed as data. Left out: what a method's
-message may hold, which the catalogue room reads from the descriptors.
+The sources lie under `tools/data` (its README says where they come from), and the descriptor sets under
+`src/remit/googleapis` (`tools/descriptors.py` makes those first). The rules that give a method its group stand here, to
+be reviewed as code; their result stands in the table, to be reviewed as data. A method of both versions is one row: one
+id, one permission, one group. Left out: what a method's message may hold, which the catalogue room reads from the
+descriptors.
 
     python tools/catalogue.py            writes the table
     python tools/catalogue.py --check    exits 1 when the table is not what the sources give
 """
 
 import argparse
+import gzip
 import json
 import re
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pb2
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "tools" / "data"
-TABLE = ROOT / "src" / "remit" / "catalogue" / "data" / "vertex_v1.json"
+DESCRIPTORS = ROOT / "src" / "remit" / "googleapis"
+TABLE = ROOT / "src" / "remit" / "catalogue" / "data" / "vertex.json"
+VERSIONS = ("v1", "v1beta1")
 
-# Answers from a model that exists: nothing is stored and no work is left running.
+# Answers from a model, an index or an engine that exists: nothing is stored and no work is left running.
 _USE = frozenset(
     {
         "batchEmbedContents",
@@ -31,18 +42,27 @@ _USE = frozenset(
         "embedContent",
         "embeddings",
         "explain",
+        "findNeighbors",
         "generateContent",
         "inference",
         "invoke",
         "predict",
         "rawPredict",
+        "readIndexDatapoints",
         "responses",
+        "retrieveContexts",
         "serverStreamingPredict",
         "streamGenerateContent",
+        "streamQuery",
         "streamRawPredict",
     }
 )
-_OBSERVE = re.compile(r"(get|list|read|search|query|fetch|batchRead|wait|download|lookup)([A-Z]\w*)?")
+# Asking an engine runs it; what else is called `query` looks something up.
+_ENGINES = frozenset({"reasoningEngines", "runtimeRevisions"})
+_OBSERVE = re.compile(
+    r"(get|list|read|search|query|fetch|batchRead|streamingRead|streamingFetch|retrieve|wait|download|lookup)"
+    r"([A-Z]\w*)?"
+)
 # Collections whose `create` starts work that runs with an identity of its own.
 _JOBS = frozenset(
     {
@@ -66,15 +86,41 @@ _ADMINISTER = frozenset({"getIamPolicy", "setIamPolicy", "testIamPermissions", "
 # Google's page "Access control with IAM" names one permission for all requests to a model; of the inference verbs
 # only some stand in the data set.
 _INFERENCE = re.compile(r"aiplatform\.projects\.locations\.(endpoints|publishers\.models)\.(\w+)")
+# An inference that goes on after its answer.
+_STARTS = frozenset({"predictLongRunning"})
 # Long-running operations: `aiplatform.operations.list` is the only permission that exists, reading or ending one asks
 # for none that is published. They come into being with a change, so following one is `observe` and ending it `change`.
-_OPERATION = re.compile(r"aiplatform\.projects\.locations\.([A-Za-z]+\.)*operations\.(get|list|wait|cancel|delete)")
+_OPERATION = re.compile(
+    r"aiplatform\.projects\.locations\.([A-Za-z]+\.)*operations\.(get|list|wait|listWait|cancel|delete)"
+)
 
 
-def permissions(method: str, published: dict[str, list[str]], existing: frozenset[str]) -> tuple[list[str], str]:
-    """A method's permissions, and how they are known: `published`, `derived` (name and role agree) or `none`."""
+_VERBS = ("get", "post", "put", "patch", "delete")
+# Procedures of every Google API: the client packages list only some of the paths on which they are served.
+_MIXINS = {
+    ("GET", "operations"): "google.longrunning.Operations/ListOperations",
+    ("GET", "operations/*"): "google.longrunning.Operations/GetOperation",
+    ("DELETE", "operations/*"): "google.longrunning.Operations/DeleteOperation",
+    ("POST", "operations/*:cancel"): "google.longrunning.Operations/CancelOperation",
+    ("POST", "operations/*:wait"): "google.longrunning.Operations/WaitOperation",
+    ("GET", "operations/*:wait"): "google.longrunning.Operations/WaitOperation",
+    ("POST", ":getIamPolicy"): "google.iam.v1.IAMPolicy/GetIamPolicy",
+    ("POST", ":setIamPolicy"): "google.iam.v1.IAMPolicy/SetIamPolicy",
+    ("POST", ":testIamPermissions"): "google.iam.v1.IAMPolicy/TestIamPermissions",
+}
+
+
+def permissions(
+    method: str, published: dict[str, list[str]], reviewed: dict[str, str], existing: frozenset[str]
+) -> tuple[list[str], str]:
+    """A method's permissions, and how they are known.
+
+    `published`; `reviewed` by hand; `derived`, where a role holds what the name says; or `none`.
+    """
     if method in published:
         return published[method], "published"
+    if method in reviewed:
+        return [reviewed[method]], "reviewed"
     *_, collection, verb = method.split(".")
     inference = _INFERENCE.fullmatch(method)
     if inference and inference[2] in _USE:
@@ -90,57 +136,121 @@ def group(method: str, *, known: bool) -> str:
     *_, collection, verb = method.split(".")
     operation = _OPERATION.fullmatch(method)
     if operation:
-        return "observe" if operation[2] in {"get", "list", "wait"} else "change"
+        return "change" if operation[2] in {"cancel", "delete"} else "observe"
     if not known or verb in _ADMINISTER:
         return "administer"
-    if verb in _USE:
+    if verb in _USE or (verb == "query" and collection in _ENGINES):
         return "use"
     if _OBSERVE.fullmatch(verb):
         return "observe"
-    if verb in _LAUNCH and collection in _JOBS:
+    if verb in _STARTS or (verb in _LAUNCH and collection in _JOBS):
         return "launch"
     return "change"
 
 
-def table(discovery: dict[str, Any], iam: dict[str, Any]) -> str:
-    """The table as text: one method a line, in the order of ids."""
+@dataclass
+class Form:
+    """One REST form of a method, or the one that a procedure's HTTP rule gives it."""
+
+    id: str
+    versions: set[str] = field(default_factory=set)
+    grpc: set[str] = field(default_factory=set)
+
+
+def forms() -> dict[tuple[str, str], Form]:
+    """Every form: by verb and path without its version (`projects/*/locations/*/models:upload`, `:evaluateDataset`)."""
+    found: dict[tuple[str, str], Form] = {}
+    for version in VERSIONS:
+        for method, verb, path in _discovery(version)["methods"]:
+            form = re.sub(r"\{[^}]*\}", "*", path).removeprefix(version).removeprefix("/")
+            found.setdefault((verb, form), Form(method)).versions.add(version)
+    for version in VERSIONS:
+        for procedure, verb, path in _rules(version):
+            of, _, form = path.partition("/")
+            if of != version or not form.startswith("projects/"):
+                continue
+            one = found.setdefault((verb, form), Form(_named(verb, form)))
+            one.versions.add(version)
+            one.grpc.add(procedure)
+    for (verb, form), one in found.items():
+        for (asked, end), procedure in _MIXINS.items():
+            if verb == asked and form.startswith("projects/") and form.endswith(end):
+                one.grpc.add(procedure)
+    return found
+
+
+@cache
+def _discovery(version: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SOURCES / f"vertex_{version}_discovery.json").read_text())
+    return found
+
+
+def _rules(version: str) -> Iterator[tuple[str, str, str]]:
+    """`(package.Service/Method, verb, path)` of every HTTP rule in a version's descriptors, `*` for each variable."""
+    packed = (DESCRIPTORS / f"vertex_{version}.binpb.gz").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(gzip.decompress(packed)).file:
+        for service in file.service:
+            for method in service.method:
+                rule = method.options.Extensions[annotations_pb2.http]
+                for one in (rule, *rule.additional_bindings):
+                    verb = next((verb for verb in _VERBS if getattr(one, verb)), "get")
+                    path = re.sub(r"\{\w[\w.]*=([^}]+)\}", r"\1", getattr(one, verb)).removeprefix("/")
+                    yield f"{file.package}.{service.name}/{method.name}", verb.upper(), path
+
+
+def _named(verb: str, form: str) -> str:
+    """The id of a form that the discovery document leaves out, made as the document makes its own."""
+    collections = [part for part in form.partition(":")[0].split("/") if part != "*"]
+    plain = {"GET": "get" if form.endswith("*") else "list", "POST": "create", "DELETE": "delete", "PATCH": "patch"}
+    return ".".join(["aiplatform", *collections, form.partition(":")[2] or plain[verb]])
+
+
+def _carried(method: str) -> dict[str, list[str]]:
+    """For each kind the body fields, in either version, that can hold one."""
+    short = method.removeprefix("aiplatform.")
+    found: dict[str, set[str]] = {}
+    for version in VERSIONS:
+        for kind, methods in _discovery(version)["sensitive"].items():
+            if short in methods:
+                found.setdefault(kind, set()).update(methods[short])
+    return {kind: sorted(fields) for kind, fields in sorted(found.items())}
+
+
+def table() -> str:
+    """The table as text: one form of a method a line, in the order of ids."""
+    iam = json.loads((SOURCES / "vertex_iam.json").read_text())
+    reviewed = {row[0]: row[1] for row in json.loads((SOURCES / "vertex_reviewed.json").read_text())["permissions"]}
     existing = frozenset(iam["permissions"])
     rows = []
-    for method, verb, path in sorted(discovery["methods"]):
-        needed, source = permissions(method, iam["methods"], existing)
-        short = method.removeprefix("aiplatform.")
-        carries = {kind: fields[short] for kind, fields in sorted(discovery["sensitive"].items()) if short in fields}
+    for (verb, form), one in sorted(forms().items(), key=lambda item: (item[1].id, item[0])):
+        needed, source = permissions(one.id, iam["methods"], reviewed, existing)
         row = {
-            "id": method,
+            "id": one.id,
             "http": verb,
-            "path": re.sub(r"\{[^}]*\}", "*", path),
-            "group": group(method, known=bool(needed)),
+            "path": form,
+            "versions": sorted(one.versions),
+            "grpc": sorted(one.grpc),
+            "group": group(one.id, known=bool(needed)),
             "permissions": sorted(needed),
             "source": source,
-            "carries": carries,
+            "carries": _carried(one.id),
         }
         rows.append("  " + json.dumps(row))
     head = {
         "made_by": "tools/catalogue.py",
         "made_from": "tools/data (provenance in its README)",
-        "api": "aiplatform v1",
-        "revision": discovery["revision"],
+        "api": "aiplatform v1 and v1beta1",
+        "revision": max(_discovery(version)["revision"] for version in VERSIONS),
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     return "\n".join(["{", *lines, ' "methods": [', ",\n".join(rows), " ]", "}", ""])
-
-
-def made() -> str:
-    """The table that the sources give today."""
-    discovery = json.loads((SOURCES / "vertex_v1_discovery.json").read_text())
-    return table(discovery, json.loads((SOURCES / "vertex_iam.json").read_text()))
 
 
 def main() -> int:
     """Writes or checks; the exit code."""
     parser = argparse.ArgumentParser(description="makes the catalogue's table of Vertex AI")
     parser.add_argument("--check", action="store_true", help="only tell whether the table is current")
-    text = made()
+    text = table()
     if parser.parse_args().check:
         current = TABLE.exists() and TABLE.read_text() == text
         print("current" if current else f"`{TABLE.relative_to(ROOT)}` is stale: run `make catalogue`")

@@ -74,6 +74,7 @@ class Set:
 
 SETS = (
     Set("vertex_v1", "google.cloud.aiplatform_v1", mixins=True),
+    Set("vertex_v1beta1", "google.cloud.aiplatform_v1beta1", mixins=True),
     Set(
         "logging_v2",
         "google.cloud.logging_v2",

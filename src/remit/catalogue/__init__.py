@@ -5,8 +5,17 @@ and by hand. What is not known is refused; what can be read in two ways is refus
 """
 
 from remit.catalogue.classifier import Catalogue
-from remit.catalogue.listing import Row, leasable_fields, leasable_grpc, methods, search, streaming_grpc
-from remit.catalogue.methods import actions, revision
+from remit.catalogue.listing import (
+    Row,
+    actions,
+    leasable_fields,
+    leasable_grpc,
+    methods,
+    search,
+    streaming_grpc,
+    streams,
+)
+from remit.catalogue.methods import revision
 from remit.catalogue.storage import storage_request
 
 __all__ = [
@@ -20,4 +29,5 @@ __all__ = [
     "search",
     "storage_request",
     "streaming_grpc",
+    "streams",
 ]

@@ -1,19 +1,23 @@
-"""The APIs behind the gateway: which hosts, which methods, and for each served one its procedure and its rule.
+"""The APIs behind the gateway: which hosts, which methods, and for each one how it is written.
 
-Both forms of a request, REST and gRPC, lead to the same `Served`, so that they are decided alike. Left out: what is not
-unary, what has no project in its name, other versions than those listed (they are unknown, hence refused).
+Both forms of a request, REST and gRPC, in either version, lead to the same method, so that they are decided alike. Left
+out: streams of a client's, paths that name no project (both are known, to be refused by name), and other versions than
+those listed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from remit.catalogue.descriptors import Binding, Procedure, procedures
-from remit.catalogue.methods import LOGGING, PROJECTS, Method, vertex
-from remit.catalogue.names import Names, pattern_of
-from remit.catalogue.rules import Extra, Rule, projects_of, rule_for
+from google.protobuf.descriptor import Descriptor
+
+from remit.catalogue import log_names
+from remit.catalogue.descriptors import Binding, Procedure, client_streaming, procedures
+from remit.catalogue.methods import PROJECTS, Method, vertex
+from remit.catalogue.names import Names, named_in
+from remit.catalogue.routes import Routes
 from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.operation import Resource
@@ -23,75 +27,149 @@ _LOGGING_HOST = "logging.googleapis.com"
 _PROJECTS_HOST = "cloudresourcemanager.googleapis.com"
 _VERTEX_HOST = "aiplatform.googleapis.com"
 _REGIONAL = re.compile(r"(?P<location>[a-z0-9-]+)-aiplatform\.googleapis\.com")
-_VERSION = re.compile(r"(v1|ui)/")
-_NOT_BY_NAME = Rule(lambda _message, _place, _names: Extra())
-_FOUND_BY_NAME = Rule(lambda _message, _place, _names: Extra(), rest_leasable=True, grpc_leasable=True)
+_SETS = {"v1": "vertex_v1", "v1beta1": "vertex_v1beta1"}
+_OPERATION = re.compile(r"projects/.*operations(/\*(:\w+)?)?")
+# The field that a mixin's path fills; Google's own rules for them name no Vertex AI resource.
+_MIXIN_FIELDS = {"google.longrunning.Operations": "name", "google.iam.v1.IAMPolicy": "resource"}
+_STREAM = "is a stream of the client's, and a decision covers one message"
+_NOT_SERVED = "is none that Remit serves"
+_WHOLE = frozenset({"setIamPolicy", "testIamPermissions"})
 
 Main = Callable[[Any, Names], tuple[Resource, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One method that Remit serves: who it is, how it is written, how it is understood.
+    """One method in one of its forms: who it is, how it is written.
 
-    `resources`: for a message that names several resources in one field and none in its path.
+    `procedure`: `None` where Google publishes no message, so that a body is JSON that is read as such; `resources`: for
+    a message that names what it is about in several fields, or in one that repeats.
     """
 
     method: Method
-    procedure: Procedure
     binding: Binding
-    rule: Rule
+    procedure: Procedure | None = None
     resources: Main | None = None
+
+    @property
+    def document(self) -> str:
+        """The field that holds a body of JSON which no message describes (`google.api.HttpBody`), empty for none."""
+        if self.procedure is None or self.binding.body in {"", "*"}:
+            return ""
+        kind: Descriptor | None = self.procedure.input.fields_by_name[self.binding.body].message_type
+        return self.binding.body if kind is not None and kind.full_name == "google.api.HttpBody" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One API. `rest`: by verb and path; `grpc`: by procedure, then by the form of the name in the message."""
+    """One API. `rest`: by path and verb, a method that no project is named for as itself; `grpc`: by procedure.
+
+    `names`: by the form of a name and the procedure; `refused`: procedures that are known and never served, with the
+    reason.
+    """
 
     title: str
-    rest: Mapping[tuple[str, str], Served]
-    grpc: Mapping[str, Mapping[str, Served]]
-    known: Mapping[tuple[str, str], Method]
-    procedures: Mapping[str, Procedure] = field(default_factory=dict)
+    rest: Routes[Served | Method]
+    grpc: Mapping[str, tuple[Served, ...]]
+    names: Routes[Served]
+    refused: Mapping[str, str]
+
+    def named(self, path: str, name: str) -> Served | None:
+        """The method of a procedure that is named by such a name."""
+        found = self.names.find(name, path)
+        return found or next((one for one in self.grpc[path] if one.resources), None)
 
 
-def _collect(title: str, served: list[Served], known: tuple[Method, ...], every: tuple[Procedure, ...]) -> Api:
-    grpc: dict[str, dict[str, Served]] = {}
-    for one in served:
-        grpc.setdefault(one.procedure.path, {}).setdefault(one.binding.pattern, one)
-    return Api(
-        title,
-        {(one.binding.verb, one.binding.path): one for one in served},
-        grpc,
-        {(method.verb, method.path): method for method in known},
-        {procedure.path: procedure for procedure in every},
-    )
-
-
-def _vertex_served(by_path: Mapping[tuple[str, str], Method]) -> Iterator[Served]:
-    for procedure in procedures("vertex_v1"):
-        for binding in procedure.bindings:
-            # `/ui/` is another address of the same long-running operations.
-            method = by_path.get((binding.verb, _VERSION.sub("v1/", binding.path, count=1)))
-            rule = rule_for(method, binding, procedure.request) if method else None
-            if method and rule:
-                yield Served(method, procedure, binding, rule)
+def _collect(
+    title: str,
+    served: Sequence[tuple[Served, tuple[str, ...]]],
+    every: Iterable[Procedure],
+    *,
+    why: str,
+    sets: Iterable[str],
+) -> Api:
+    """`served`: each with the paths of its procedures; `why`: the others of `every` are not served."""
+    rest: Routes[Served | Method] = Routes()
+    names: Routes[Served] = Routes()
+    grpc: dict[str, list[Served]] = {}
+    for one, paths in served:
+        rest.add(one.binding.path, one, one.binding.verb)
+        for path in paths:
+            grpc.setdefault(path, []).append(one)
+            names.add(one.binding.pattern, one, path)
+    refused = {one.path: why for one in every if one.path not in grpc}
+    refused |= {path: _STREAM for name in sets for path in client_streaming(name)}
+    return Api(title, rest, {path: tuple(forms) for path, forms in grpc.items()}, names, refused)
 
 
 @cache
 def vertex_api() -> Api:
-    """Vertex AI v1, with its long-running operations."""
-    by_path = {(method.verb, method.path): method for method in vertex()}
-    return _collect("Vertex AI", list(_vertex_served(by_path)), vertex(), procedures("vertex_v1"))
+    """Vertex AI, v1 and v1beta1, with the long-running operations of both."""
+    sets = {version: {one.path[1:]: one for one in procedures(name)} for version, name in _SETS.items()}
+    every = {**sets["v1beta1"], **sets["v1"]}
+    served = [one for method in vertex() if method.scoped for one in _forms_of(method, every)]
+    homeless = "belongs to no project that policy could decide on"
+    api = _collect("Vertex AI", served, every.values(), why=homeless, sets=_SETS.values())
+    for method in vertex():
+        if not method.scoped:
+            for version in method.versions:
+                api.rest.add(method.path_in(version), method, method.verb)
+    return api
+
+
+def _forms_of(method: Method, every: Mapping[str, Procedure]) -> Iterator[tuple[Served, tuple[str, ...]]]:
+    """A method in each of its versions, `/ui/` being another address of the same long-running operations."""
+    known = [every[path] for path in method.grpc if path in every]
+    for version in method.versions:
+        own = [one for one in known if _version(one) in {version, ""}]
+        procedure = next(iter((*own, *known)), None)
+        one = Served(method, _binding_of(method, version, procedure), procedure)
+        first = version == method.versions[0]
+        # `GET …:wait` is one more way to `WaitOperation`, which belongs to the plain one.
+        named = () if method.action.id.endswith(".listWait") else own
+        yield one, tuple(found.path for found in named if first or _version(found))
+        if first and _OPERATION.fullmatch(method.form):
+            yield replace(one, binding=replace(one.binding, path=f"ui/{method.form}")), ()
+
+
+def _version(procedure: Procedure) -> str:
+    """The version that a procedure belongs to, empty for those that both have."""
+    return next(
+        (version for version in _SETS if f".{version}." in procedure.path and "aiplatform" in procedure.path), ""
+    )
+
+
+def _binding_of(method: Method, version: str, procedure: Procedure | None) -> Binding:
+    path, form = method.path_in(version), method.form
+    if procedure is not None:
+        for binding in procedure.bindings:
+            if binding.verb == method.verb and binding.path.partition("/")[2] == form:
+                return replace(binding, path=path)
+    body = "*" if method.verb in {"POST", "PATCH", "PUT"} else ""
+    name = named_in(form)
+    mixin = _MIXIN_FIELDS.get(procedure.path[1:].partition("/")[0], "") if procedure else ""
+    if mixin:
+        body = "*" if method.action.id.rpartition(".")[2] in _WHOLE else ""
+    return Binding(method.verb, path, ((mixin, name),), body)
 
 
 @cache
 def logging_api() -> Api:
-    """Cloud Logging v2: reading entries."""
-    every = procedures("logging_v2")
-    procedure = next(one for one in every if one.path.endswith("/ListLogEntries"))
-    served = Served(LOGGING[0], procedure, procedure.bindings[0], _NOT_BY_NAME, projects_of)
-    return _collect("Cloud Logging", [served], LOGGING, every)
+    """Cloud Logging v2: what is read and written of entries and logs."""
+    every = {one.path.rpartition("/")[2]: one for one in procedures("logging_v2")}
+    calls: dict[str, tuple[str, Main]] = {
+        "logging.entries.list": ("ListLogEntries", log_names.resources_of),
+        "logging.entries.write": ("WriteLogEntries", log_names.written),
+        "logging.projects.logs.list": ("ListLogs", log_names.parent_of),
+        "logging.projects.locations.buckets.views.logs.list": ("ListLogs", log_names.parent_of),
+        "logging.projects.logs.delete": ("DeleteLog", log_names.deleted),
+    }
+    served = []
+    for method in log_names.METHODS:
+        name, resources = calls[method.action.id]
+        binding = next(one for one in every[name].bindings if (one.verb, one.path) == (method.verb, method.path))
+        served.append((Served(method, binding, every[name], resources), (every[name].path,)))
+    return _collect("Cloud Logging", served, every.values(), why=_NOT_SERVED, sets=("logging_v2",))
 
 
 @cache
@@ -99,9 +177,9 @@ def projects_api() -> Api:
     """Resource Manager: one project, over gRPC (v3) and REST (v3, and v1 which Google's libraries still ask)."""
     every = procedures("resourcemanager_v3")
     procedure = next(one for one in every if one.path.endswith("/GetProject"))
-    older = Binding("GET", "v1/projects/*", "name", "projects/*")
-    served = [Served(PROJECTS[0], procedure, binding, _FOUND_BY_NAME) for binding in (*procedure.bindings, older)]
-    return _collect("Resource Manager", served, PROJECTS, every)
+    older = Binding("GET", "v1/projects/*", (("name", "projects/*"),))
+    served = [(Served(PROJECTS[0], binding, procedure), (procedure.path,)) for binding in (*procedure.bindings, older)]
+    return _collect("Resource Manager", served, every, why=_NOT_SERVED, sets=("resourcemanager_v3",))
 
 
 class Hosts:
@@ -122,8 +200,3 @@ class Hosts:
         if regional and regional["location"] in self._locations:
             return vertex_api(), regional["location"]
         raise Refused(Reason.HOST_UNKNOWN)
-
-
-def served_by_name(api: Api, path: str, name: str) -> Served | None:
-    """The served method of a procedure for a resource name (empty for procedures that are not named by one)."""
-    return api.grpc[path].get(pattern_of(name) if name else "")

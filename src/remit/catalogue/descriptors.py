@@ -1,8 +1,8 @@
 """Google's remote procedures, from the descriptor sets under `remit/googleapis`.
 
-A set goes into a private pool, so that it can never collide with a client library in the same process. Left out:
-procedures in which the client streams (one decision cannot cover messages that are still to come) or the server does
-(served with a later issue), and HTTP rules with more than one variable.
+A set goes into a private pool, so that it can never collide with a client library in the same process; its message
+classes are built when they are first asked for. Left out: procedures in which the client streams, whose messages are
+still to come when one is decided on; they are known by name only.
 """
 
 import gzip
@@ -19,40 +19,68 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 _VERBS = ("get", "post", "put", "patch", "delete")
-_TEMPLATE = re.compile(r"/(?P<before>[^{}]*)\{(?P<field>[a-z_.]+)=(?P<pattern>[^{}]+)\}(?P<after>[^{}]*)")
+_VARIABLE = re.compile(r"\{(?P<field>[a-z_][a-z_.]*)=(?P<pattern>[^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
     """One HTTP rule of a procedure.
 
-    `path`: with `*` for each variable and no leading slash; `field`: the message field that the path's variable part
-    fills, and `pattern` the form of its value, both empty for a path without one; `body`: the field that the body
-    fills, `*` for the whole message, empty for none.
+    `path`: with `*` for each variable part and no leading slash; `variables`: the message fields that the path fills,
+    dotted where nested, each with the form of its value; `body`: the field that the body fills, `*` for the whole
+    message, empty for none.
     """
 
     verb: str
     path: str
-    field: str = ""
-    pattern: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
     body: str = ""
 
+    @property
+    def field(self) -> str:
+        """The field that the path's first variable fills, empty for a path without one."""
+        return self.variables[0][0] if self.variables else ""
+
+    @property
+    def pattern(self) -> str:
+        """The form of the whole name in the path, empty for a path without one."""
+        return "/".join(pattern for _, pattern in self.variables)
+
     def value(self, path: str) -> str:
-        """The part of a path (no leading slash) that fills the field; empty for a binding without one."""
-        if not self.pattern:
+        """The name in a path (no leading slash); empty for a binding without one."""
+        if not self.variables:
             return ""
         first = self.path.partition(self.pattern)[0].count("/")
         segments = path.split("/")[first : first + self.pattern.count("/") + 1]
         return "/".join([*segments[:-1], segments[-1].partition(":")[0]])
 
+    def values(self, name: str) -> tuple[tuple[str, str], ...]:
+        """What each field holds when the whole name is this one."""
+        segments, found = name.split("/"), []
+        for field, pattern in self.variables:
+            length = pattern.count("/") + 1
+            found.append((field, "/".join(segments[:length])))
+            segments = segments[length:]
+        return tuple(found)
+
+    def name(self, message: Message) -> str:
+        """The whole name that a message holds in these fields."""
+        return "/".join(str(held(message, field)) for field, _ in self.variables)
+
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """One remote procedure: `path` as in HTTP/2's `:path`, the type of its request, its HTTP rules."""
+    """One remote procedure: `path` as in HTTP/2's `:path`, its request, its HTTP rules, whether the server streams."""
 
     path: str
-    request: type[Message]
+    input: Descriptor
     bindings: tuple[Binding, ...]
+    streams: bool = False
+
+    @property
+    def request(self) -> type[Message]:
+        """The class of its request."""
+        return message_factory.GetMessageClass(self.input)
 
 
 def descriptor(message: Message | type[Message]) -> Descriptor:
@@ -60,17 +88,34 @@ def descriptor(message: Message | type[Message]) -> Descriptor:
     return cast("Descriptor", message.DESCRIPTOR)
 
 
+def held(message: Message, field: str) -> object:
+    """The value of a field by its dotted name."""
+    value: object = message
+    for part in field.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def put(message: Message, field: str, value: str) -> None:
+    """Sets a field by its dotted name."""
+    *parts, last = field.split(".")
+    for part in parts:
+        message = getattr(message, part)
+    setattr(message, last, value)
+
+
 @cache
 def procedures(name: str) -> tuple[Procedure, ...]:
-    """All unary procedures of one set: `vertex_v1`, `logging_v2` or `resourcemanager_v3`."""
-    return tuple(procedure for method in _methods(name) for procedure in _procedure(method))
+    """All procedures of one set in which the client sends one message.
+
+    `name`: `vertex_v1`, `vertex_v1beta1`, `logging_v2` or `resourcemanager_v3`.
+    """
+    return tuple(_procedure(method) for method in _methods(name) if not method.client_streaming)
 
 
 def client_streaming(name: str) -> tuple[str, ...]:
     """The paths of a set's procedures in which the client streams."""
-    return tuple(
-        f"/{method.containing_service.full_name}/{method.name}" for method in _methods(name) if method.client_streaming
-    )
+    return tuple(_path(method) for method in _methods(name) if method.client_streaming)
 
 
 @cache
@@ -88,23 +133,22 @@ def _methods(name: str) -> tuple[MethodDescriptor, ...]:
     )
 
 
-def _procedure(method: MethodDescriptor) -> Iterator[Procedure]:
-    if method.client_streaming or method.server_streaming:
-        return
-    path = f"/{method.containing_service.full_name}/{method.name}"
+def _path(method: MethodDescriptor) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _procedure(method: MethodDescriptor) -> Procedure:
     # The pool's own options know the extension only by number: read them again with the annotations imported.
     options = descriptor_pb2.MethodOptions.FromString(method.GetOptions().SerializeToString())
     rule = options.Extensions[annotations_pb2.http]
     bindings = tuple(binding for one in (rule, *rule.additional_bindings) for binding in _binding(one))
-    yield Procedure(path, message_factory.GetMessageClass(method.input_type), bindings)
+    return Procedure(_path(method), method.input_type, bindings, method.server_streaming)
 
 
 def _binding(rule: Message) -> Iterator[Binding]:
     verb = next((verb for verb in _VERBS if getattr(rule, verb)), "")
-    template, body = getattr(rule, verb, ""), rule.body  # type: ignore[attr-defined]  # google.api publishes no types
-    found = _TEMPLATE.fullmatch(template)
-    if found:
-        path = found["before"] + found["pattern"] + found["after"]
-        yield Binding(verb.upper(), path, found["field"], found["pattern"], body)
-    elif verb and "{" not in template:
-        yield Binding(verb.upper(), template.removeprefix("/"), body=body)
+    if verb:
+        template, body = getattr(rule, verb), rule.body  # type: ignore[attr-defined]  # google.api publishes no types
+        variables = tuple((found["field"], found["pattern"]) for found in _VARIABLE.finditer(template))
+        path = _VARIABLE.sub(lambda found: found["pattern"], template).removeprefix("/")
+        yield Binding(verb.upper(), path, variables, body)

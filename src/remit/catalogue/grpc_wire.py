@@ -8,8 +8,8 @@ routers and is not looked at). Two ways to know:
 2. Else (maps come in any order, for one) it is walked by hand: minimal varints, no groups, every field known, each wire
    type the one that the descriptor demands, singular fields, members of a oneof and map keys at most once.
 
-`google.protobuf.Struct`, `Value` and `ListValue` are not entered: they are data for a model and name nothing that Remit
-decides on; a method that would run on one is refused for the field as a whole (`fields.py`).
+`google.protobuf.Struct`, `Value` and `ListValue` are entered for methods that are decided on by what stands in them
+(`read_untyped`); elsewhere they are data for a model and name nothing that Remit decides on.
 Sources: protobuf.dev/programming-guides/encoding, grpc/grpc doc/PROTOCOL-HTTP2.md.
 """
 
@@ -56,6 +56,13 @@ def read(body: bytes, kind: type[Message]) -> Message:
     return message
 
 
+def read_untyped(body: bytes, message: Message) -> None:
+    """Holds what `read` did not enter to the same rules, for a method that is decided on by it; raises `Refused`."""
+    payload = _payload(body)
+    if message.SerializeToString() != payload:
+        _Walk(payload, entering=True).message(descriptor(message), 0, len(payload))
+
+
 def _payload(body: bytes) -> bytes:
     if len(body) < _HEADER:
         raise Refused(Reason.REQUEST_MALFORMED, "the request holds no gRPC message")
@@ -73,8 +80,9 @@ def _unclear(what: str) -> Refused:
 class _Walk:
     """One strict pass over bytes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, entering: bool = False) -> None:
         self._data = data
+        self._entering = entering
         self._fields = 0
 
     def message(self, kind: Descriptor, position: int, end: int) -> None:
@@ -125,7 +133,7 @@ class _Walk:
     def _inside(
         self, field: FieldDescriptor, kind: Descriptor, start: int, stop: int, keys: set[tuple[str, bytes]]
     ) -> None:
-        if kind.full_name in UNTYPED:
+        if kind.full_name in UNTYPED and not self._entering:
             return
         self.message(kind, start, stop)
         if kind.GetOptions().map_entry:

@@ -57,6 +57,12 @@ def fill(message: Message, value: dict[str, Any], *, drop_untyped: bool) -> None
         raise Refused(Reason.REQUEST_MALFORMED, f"a value in the request does not fit `{name}`") from error
 
 
+def dumps(message: Message) -> bytes:
+    """A message as a JSON body, in Google's own spelling."""
+    pool = cast("DescriptorPool", message.DESCRIPTOR.file.pool)
+    return json.dumps(json_format.MessageToDict(message, descriptor_pool=pool), separators=(",", ":")).encode()
+
+
 def field_named(kind: Descriptor, key: str) -> FieldDescriptor:
     """The field that a JSON key means, in either spelling."""
     field = kind.fields_by_name.get(key) or kind.fields_by_camelcase_name.get(key)

@@ -1,86 +1,106 @@
 """The methods that Remit knows by name: Vertex AI's from the generated table, its neighbours' by hand.
 
-Vertex AI: `data/vertex_v1.json` (`tools/catalogue.py` makes it; sources in `tools/data/README.md`). The neighbours are
-few, and their ids and permissions are those of Google's reference pages: cloud.google.com/logging/docs/access-control,
-/resource-manager/docs/access-control-proj, /storage/docs/access-control/iam-permissions and
-/iam/docs/service-account-permissions. Left out: which of them are served, and how (`api.py`).
+Vertex AI: `data/vertex.json` (`tools/catalogue.py` makes it; sources in `tools/data/README.md`), v1 and v1beta1 in one:
+a method has one id, one permission and one group, whichever version it is asked in. The neighbours are few; their ids
+and permissions are those of Google's reference pages: cloud.google.com/resource-manager/docs/access-control-proj and
+/iam/docs/service-account-permissions; those of Cloud Logging stand in `log_names.py`, of Cloud Storage in `store.py`,
+of other services in `services/`. Left out: how a request is written and read (`api.py`).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
-from remit.model.operation import OWN_ACTIONS, Action, Group
+from remit.model.operation import EXPLICIT_ACTIONS, OWN_ACTIONS, Action, Group
+
+NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+# Verbs whose answer is a stream of server-sent events or of JSON, by their names: `streamQuery`, `subscribe`.
+_STREAMS = re.compile(r"(serverS|s)tream([A-Z]\w*|ing[A-Z]\w*)?|createStream|subscribe")
+# Answers that stream when the body asks for it (platform.openai.com/docs/api-reference, `stream`).
+_STREAMS_ON_DEMAND = re.compile(r"(chat\.completions|openapi\.(completions|responses)|v1\.responses)$|invoke\.invoke")
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of a provider.
+    """One method of a provider, in one of its REST forms.
 
-    `verb` and `path`: its REST form, with `*` for each variable and no leading slash, empty where there is none;
-    `source`: how its permission is known (`published`, `derived`, `none`); `carries`: for `kms`, `network`,
-    `serviceAccount` and `untyped` the body fields that can hold one.
+    `verb` and `path`: that form, with `*` for each variable and no leading slash, empty where there is none, in the
+    first of its `versions`; `source`: how its permission is known (`published`, `reviewed`, `derived`, `none`);
+    `carries`: for `kms`, `network`, `serviceAccount` and `untyped` the body fields that can hold one; `grpc`: the
+    procedures of the same form, `package.Service/Method`.
     """
 
     action: Action
     verb: str
     path: str
     source: str = "published"
-    carries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    carries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
+    versions: tuple[str, ...] = ()
+    grpc: tuple[str, ...] = ()
+
+    @property
+    def form(self) -> str:
+        """The path without its version: `projects/*/locations/*/customJobs`, `:evaluateDataset`."""
+        return self.path.removeprefix(self.versions[0]).removeprefix("/") if self.versions else self.path
+
+    @property
+    def scoped(self) -> bool:
+        """Whether the path names a project, so that somebody can say who may."""
+        return self.form.startswith("projects/")
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer may stay open."""
+        identifier = self.action.id
+        return bool(_STREAMS.fullmatch(identifier.rpartition(".")[2]) or _STREAMS_ON_DEMAND.search(identifier))
+
+    def path_in(self, version: str) -> str:
+        """The path in one version."""
+        return f"{version}{self.form}" if self.form.startswith(":") else f"{version}/{self.form}"
 
 
-def _neighbour(name: str, group: Group, permission: str, verb: str = "", path: str = "") -> Method:
-    return Method(Action(name, group, permission), verb, path)
-
-
-LOGGING = (_neighbour("logging.entries.list", Group.OBSERVE, "logging.logEntries.list", "POST", "v2/entries:list"),)
 PROJECTS = (
-    _neighbour(
-        "cloudresourcemanager.projects.get", Group.OBSERVE, "resourcemanager.projects.get", "GET", "v1/projects/*"
+    Method(
+        Action("cloudresourcemanager.projects.get", Group.OBSERVE, "resourcemanager.projects.get"),
+        "GET",
+        "v1/projects/*",
     ),
 )
-# Reading an object is use of the data, so that who may only observe learns names and no contents.
-STORAGE = (
-    _neighbour("storage.objects.get", Group.USE, "storage.objects.get"),
-    _neighbour("storage.objects.list", Group.OBSERVE, "storage.objects.list"),
-    _neighbour("storage.objects.insert", Group.CHANGE, "storage.objects.create"),
-    _neighbour("storage.objects.delete", Group.CHANGE, "storage.objects.delete"),
-)
 ACT_AS = Action("iam.serviceAccounts.actAs", Group.LAUNCH, "iam.serviceAccounts.actAs")
-NEIGHBOURS = (ACT_AS, *OWN_ACTIONS)
-"""Actions without a method of their own on the wire of an API: acting as an account, and what Remit itself is asked."""
+NEIGHBOURS = (ACT_AS, *EXPLICIT_ACTIONS, *OWN_ACTIONS)
+"""Actions without a method of their own on the wire of an API: acting as an account, parts of a message that need a
+permission of their own, and what Remit itself is asked."""
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    text = resources.files("remit").joinpath("catalogue", "data", "vertex.json").read_text()
+    table: Mapping[str, Any] = json.loads(text)
+    return table
 
 
 @cache
 def vertex() -> tuple[Method, ...]:
-    """Every method of Vertex AI v1, in the order of ids."""
-    text = resources.files("remit").joinpath("catalogue", "data", "vertex_v1.json").read_text()
-    return tuple(_row(row) for row in json.loads(text)["methods"])
+    """Every method of Vertex AI, v1 and v1beta1, once for each of its REST forms, in the order of ids."""
+    return tuple(_row(row) for row in _table()["methods"])
 
 
 def revision() -> str:
-    """The revision of the discovery document that the table was made from (`20261106`)."""
-    text = resources.files("remit").joinpath("catalogue", "data", "vertex_v1.json").read_text()
-    return str(json.loads(text)["revision"])
+    """The revision of the discovery documents that the table was made from (`20261106`)."""
+    return str(_table()["revision"])
 
 
-@cache
-def actions() -> Mapping[str, Group]:
-    """Every action id that a request can hold, with its group: what policy may name."""
-    known = {method.action.id: method.action.group for method in (*vertex(), *LOGGING, *PROJECTS, *STORAGE)}
-    return MappingProxyType({**known, **{action.id: action.group for action in NEIGHBOURS}})
-
-
-def _row(row: Mapping[str, object]) -> Method:
-    permissions, carries = row["permissions"], row["carries"]
-    assert isinstance(permissions, list)  # noqa: S101 - the shape of our own data, held by the golden test
-    assert isinstance(carries, dict)  # noqa: S101 - as above
-    action = Action(str(row["id"]), Group(str(row["group"])), _strongest(permissions))
-    fields = {kind: tuple(names) for kind, names in carries.items()}
-    return Method(action, str(row["http"]), str(row["path"]), str(row["source"]), fields)
+def _row(row: Mapping[str, Any]) -> Method:
+    action = Action(row["id"], Group(row["group"]), _strongest(row["permissions"]))
+    fields = {kind: tuple(names) for kind, names in row["carries"].items()}
+    version = row["versions"][0]
+    path = f"{version}{'' if row['path'].startswith(':') else '/'}{row['path']}"
+    return Method(action, row["http"], path, row["source"], fields, tuple(row["versions"]), tuple(row["grpc"]))
 
 
 def _strongest(permissions: list[str]) -> str:

@@ -8,6 +8,7 @@ cloud.google.com/apis/docs/system-parameters lists the ones of the system, of wh
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 
 from remit.catalogue import json_wire
 from remit.catalogue.api import Api, Served
-from remit.catalogue.descriptors import descriptor
+from remit.catalogue.descriptors import descriptor, held, put
 from remit.catalogue.names import LONGEST, shown
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
@@ -33,6 +34,24 @@ _SYSTEM = {
     "alt": frozenset({"json", "json;enum-encoding=int"}),
     "prettyPrint": frozenset({"true", "false", "0", "1"}),
 }
+# Of a method whose parameters Google publishes in prose only: paging, filters, masks and switches (google.aip.dev/158,
+# 160, 161, 157, 134, 135, 155), none of which names a resource.
+_PLAIN = frozenset(
+    {
+        *("pageSize", "pageToken", "filter", "orderBy", "readMask", "updateMask", "view", "force", "etag"),
+        *("allowMissing", "validateOnly", "requestId", "returnPartialSuccess", "timeout", "showDeleted"),
+    }
+)
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A request read: its message where one is published, its JSON where none is, and the name in its path."""
+
+    name: str
+    message: Message | None
+    body: dict[str, Any]
 
 
 def find(api: Api, verb: str, target: str) -> tuple[Served, str, str]:
@@ -42,47 +61,74 @@ def find(api: Api, verb: str, target: str) -> tuple[Served, str, str]:
         raise Refused(Reason.REQUEST_AMBIGUOUS, "the path can be read in two ways: nothing in it may be encoded")
     if not _PATH.fullmatch(path) or len(path) > LONGEST:
         raise Refused(Reason.REQUEST_MALFORMED, "the path holds what no method of Google's does")
-    form = _form(path[1:])
-    served = api.rest.get((verb, form))
-    if served is None:
-        raise _unknown(api, verb, form)
+    served = api.rest.find(path[1:], verb)
+    if not isinstance(served, Served):
+        raise _unknown(api, verb, path[1:]) if served is None else _homeless(served.action.id)
     return served, path[1:], query
 
 
-def message(served: Served, path: str, query: str, wire: WireRequest) -> Message:
-    """The message that path, query and body make together; raises `Refused`."""
-    made = served.procedure.request()
-    binding = served.binding
-    value = binding.value(path)
-    asked = _query(query)
-    if not served.rule.raw:
-        _put_body(made, served, _body(served, wire), value)
-        _put_query(made, served, asked)
-    elif asked:
+def read(served: Served, target: tuple[str, str], wire: WireRequest, *, raw: bool, drop: bool) -> Read:
+    """What path, query and body make together; raises `Refused`.
+
+    `target`: as `find` gives it; `raw`: the body is the model's own, and nobody reads it; `drop`: data for a model is
+    left out of the message, since nothing is decided on it.
+    """
+    path, query = target
+    name, asked = served.binding.value(path), _query(query, streams=served.method.streams)
+    if raw and asked:
         raise _unasked(next(iter(asked)))
-    if binding.field:
-        setattr(made, binding.field, value)
-    return made
+    body = {} if raw else _body(served, wire)
+    if served.procedure is None:
+        _check_plain(served, asked)
+        check_document(served, body, name)
+        return Read(name, None, body)
+    made = served.procedure.request()
+    document = served.document
+    if not raw and not document:
+        _put_body(made, served, body, name, drop=drop)
+    if not raw:
+        _put_query(made, served, asked)
+    for field, value in served.binding.values(name):
+        put(made, field, value)
+    if document:
+        check_document(served, body, name)
+    return Read(name, made, body if document else {})
 
 
-def _form(path: str) -> str:
-    """A path with `*` for every id: `v1/projects/p:move` gives `v1/projects/*:move`."""
+def written(served: Served, message: Message) -> bytes:
+    """The body that a message has over REST: what path and query say is left out."""
+    body = served.binding.body
+    copy = type(message)()
+    copy.CopyFrom(message)
+    for field, _ in served.binding.variables:
+        *parts, last = field.split(".")
+        inner = held(copy, ".".join(parts)) if parts else copy
+        assert isinstance(inner, Message)  # noqa: S101 - what a dotted name leads through
+        inner.ClearField(last)
+    part = copy if body == "*" else held(copy, body)
+    assert isinstance(part, Message)  # noqa: S101 - the body of a method that creates something is a message
+    return json_wire.dumps(part)
+
+
+def _tail(path: str) -> str:
+    """What a path ends in, fit for a message: its custom verb, or its last segment unless that is an id."""
     segments = path.split("/")
-    last = len(segments) - 1
-    starred = ["*" if index and not index % 2 else part for index, part in enumerate(segments)]
-    if last and not last % 2:
-        _, colon, custom = segments[last].partition(":")
-        starred[last] = f"*{colon}{custom}"
-    return "/".join(starred)
+    last, colon, custom = segments[-1].partition(":")
+    is_id = len(segments) > 1 and not (len(segments) - 1) % 2
+    return f"{'' if is_id else '/' + last}{colon}{custom}" or "/"
 
 
-def _unknown(api: Api, verb: str, form: str) -> Refused:
-    known = api.known.get((verb, form))
-    if known:
-        return Refused(Reason.METHOD_UNKNOWN, f"`{known.action.id}` is known, but not served yet")
-    tail = shown(form.rpartition("/")[2].removeprefix("*")).strip("`")
-    place = f"`{shown(verb).strip('`')} …{'' if tail.startswith(':') else '/'}{tail}`"
+def _unknown(api: Api, verb: str, path: str) -> Refused:
+    place = f"`{shown(verb).strip('`')} …{shown(_tail(path)).strip('`')}`"
     return Refused(Reason.METHOD_UNKNOWN, f"{place} is not a method of {api.title} that Remit knows")
+
+
+def _homeless(method: str) -> Refused:
+    return Refused(
+        Reason.METHOD_UNKNOWN,
+        f"`{method}` is known, but this form of it belongs to no project that policy could decide on",
+        hint="ask it below `projects/PROJECT/locations/LOCATION`",
+    )
 
 
 def _body(served: Served, wire: WireRequest) -> dict[str, Any]:
@@ -99,19 +145,62 @@ def _body(served: Served, wire: WireRequest) -> dict[str, Any]:
     return json_wire.loads(wire.body)
 
 
-def _put_body(made: Message, served: Served, body: dict[str, Any], value: str) -> None:
+def _put_body(made: Message, served: Served, body: dict[str, Any], name: str, *, drop: bool) -> None:
     binding = served.binding
-    if binding.body == "*":
-        for key in [key for key in body if json_wire.field_named(descriptor(made), key).name == binding.field]:
-            if body.pop(key) != value:
-                raise Refused(Reason.REQUEST_AMBIGUOUS, f"`{key}` in the body is not what the path names")
-    part = made if binding.body in {"", "*"} else getattr(made, binding.body)
-    json_wire.fill(part, body, drop_untyped=served.rule.allowed is None)
-    if part is not made:
+    inside = f"{binding.body}." if binding.body not in {"", "*"} else ""
+    part = getattr(made, binding.body) if inside else made
+    for field, value in binding.values(name):
+        if binding.body and field.startswith(inside):
+            _take_out(body, descriptor(part), field.removeprefix(inside).split("."), value)
+    json_wire.fill(part, body, drop_untyped=drop)
+    if inside:
         part.SetInParent()
 
 
-def _query(query: str) -> dict[str, str]:
+def _take_out(body: dict[str, Any], kind: Descriptor, names: list[str], value: str) -> None:
+    """Takes the path's own field out of a body, where it may only say the same."""
+    first, *rest = names
+    for key in [key for key in body if json_wire.field_named(kind, key).name == first]:
+        below = kind.fields_by_name[first].message_type
+        if rest and isinstance(body[key], dict) and below is not None:
+            _take_out(body[key], below, rest, value)
+        elif rest or body.pop(key) != value:
+            raise Refused(Reason.REQUEST_AMBIGUOUS, f"`{key}` in the body is not what the path names")
+
+
+def check_document(served: Served, body: Mapping[str, Any], name: str) -> None:
+    """Where no descriptor tells which field the path fills, all that it could be say the same, or are not there."""
+    collection = served.binding.pattern.rpartition("/*")[0].rpartition("/")[2]
+    for key in body:
+        if _plain(key) in {"name", "parent", _singular(collection).lower()} and body[key] != name:
+            raise Refused(Reason.REQUEST_AMBIGUOUS, f"{shown(key)} in the body is not what the path names")
+    if len({_plain(key) for key in body}) != len(body):
+        raise Refused(Reason.REQUEST_AMBIGUOUS, "the body names a field twice, in two spellings")
+
+
+def _check_plain(served: Served, asked: Mapping[str, str]) -> None:
+    plain = {_plain(name) for name in _PLAIN}
+    created = f"{_singular(served.method.form.rpartition('/')[2].partition(':')[0])}id".lower()
+    seen: set[str] = set()
+    for name, value in asked.items():
+        asks_for_id = served.binding.verb == "POST" and _plain(name) == created and _ID.fullmatch(value)
+        if (_plain(name) not in plain and not asks_for_id) or _plain(name) in seen:
+            raise _unasked(name)
+        seen.add(_plain(name))
+
+
+def _plain(name: str) -> str:
+    """A name in the one spelling that `pageSize` and `page_size` share."""
+    return name.replace("_", "").lower()
+
+
+def _singular(collection: str) -> str:
+    if collection.endswith("ies"):
+        return f"{collection[:-3]}y"
+    return collection.removesuffix("s")
+
+
+def _query(query: str, *, streams: bool) -> dict[str, str]:
     """The parameters of a query that are not the system's, each once; raises `Refused`."""
     if len(query) > _LONGEST_QUERY:
         raise Refused(Reason.REQUEST_MALFORMED, "the query is too long")
@@ -126,7 +215,8 @@ def _query(query: str) -> dict[str, str]:
             raise Refused(Reason.REQUEST_AMBIGUOUS, f"query parameter `{name}` is given twice")
         asked[name] = value
     for name in [name for name in asked if name in _SYSTEM]:
-        if asked.pop(name) not in _SYSTEM[name]:
+        value = asked.pop(name)
+        if value not in _SYSTEM[name] and not (streams and (name, value) == ("alt", "sse")):
             raise Refused(Reason.REQUEST_MALFORMED, f"query parameter `{name}` has a value that Remit does not pass on")
     return asked
 
@@ -156,7 +246,8 @@ def _put_query(made: Message, served: Served, asked: Mapping[str, str]) -> None:
 def _field_asked(kind: Descriptor, served: Served, name: str) -> FieldDescriptor | None:
     """The field that a query may fill: not the path's, not the body's, neither repeated nor a message (but a mask)."""
     field = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
-    if field is None or served.binding.body == "*" or field.name in {served.binding.field, served.binding.body}:
+    of_path = {variable.partition(".")[0] for variable, _ in served.binding.variables}
+    if field is None or served.binding.body == "*" or field.name in {*of_path, served.binding.body}:
         return None
     is_mask = field.message_type is not None and field.message_type.full_name == "google.protobuf.FieldMask"
     return None if field.is_repeated or (field.message_type is not None and not is_mask) else field

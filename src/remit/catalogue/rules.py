@@ -1,139 +1,216 @@
-"""What a message asks for, per method: its resources, and the account that the work will run as.
+"""What a message asks for besides the resource that it is named by, and how its method may be treated.
 
-A method without a rule here is served only when its message is plain: it names one resource that the schema has a type
-for, and holds nothing else but paging, filters and masks (`plain`). All other methods are known by name and refused.
+One reader for all methods: the message becomes a tree (`mentions.py`), and the tree tells what it names (`touched.py`),
+how much it asks for (`work.py`), and whether a part of it cannot be read (`untyped.py`). Here stand the exceptions that
+belong to methods: predictions on the caller's own endpoints are not walked, and work that names no account runs as an
+agent of the project, which is an account like any other.
+Sources: cloud.google.com/vertex-ai/docs/general/access-control (service agents), and for what an answer names the
+descriptor sets (`data/fields_starts.json`).
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import cache
+from importlib import resources
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from remit.catalogue import fields
-from remit.catalogue.descriptors import Binding, descriptor
+from remit.catalogue import mentions, touched, work
+from remit.catalogue.mentions import Part
 from remit.catalogue.methods import Method
-from remit.catalogue.names import Names, Place, kind_of, project_resource
-from remit.model.errors import Refused
-from remit.model.operation import Group, Resource
-from remit.model.reasons import Reason
+from remit.catalogue.names import Names, Place
+from remit.catalogue.untyped import holds_untyped
+from remit.model.operation import Group, Resource, Work
 
-_PLAIN_STRINGS = frozenset({"filter", "page_token", "order_by", "etag"})
-_PLAIN_MESSAGES = frozenset({"google.protobuf.FieldMask", "google.protobuf.Duration"})
-_LARGEST = 1 << 20  # bytes: a message whose every field is checked; Vertex AI's largest jobs are a tenth of it
+_VERTEX = "aiplatform.projects.locations."
+_LARGEST = 1 << 20  # bytes: a message whose every field is looked at; Vertex AI's largest jobs are a tenth of it
 # Vertex AI takes 1.5 MB (cloud.google.com/sdk/gcloud/reference/ai/endpoints/predict), here in its larger reading.
 _LARGEST_PREDICTION = 3 << 19
-_LARGEST_SENT = 16 << 20  # the gateway's own limit: a body that nobody reads here
-_ANY_TEXT = frozenset({FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES})
+_LARGEST_SENT = 16 << 20  # the gateway's own limit; prompts carry pictures and sound
+
+# Predictions whose message names the endpoint and nothing else: the rest is data for a model that the caller owns.
+_OWN = frozenset(
+    f"{_VERTEX}endpoints.{verb}"
+    for verb in (
+        *("predict", "rawPredict", "streamRawPredict", "directPredict", "directRawPredict"),
+        *("serverStreamingPredict", "explain"),
+    )
+)
+_RAW = (".rawPredict", ".streamRawPredict")
+# Over REST the gateway leases these by their path: it looks whether a body could name another endpoint.
+_LEASED_BY_PATH = frozenset(f"{_VERTEX}endpoints.{verb}" for verb in ("predict", "rawPredict", "streamRawPredict"))
+# Reads whose gRPC message has a second field that names something; a lease's key holds only the first.
+_SECOND_NAMES = frozenset(
+    {
+        *("aiplatform.datasets.list", "aiplatform.reasoningEngines.list"),
+        *("aiplatform.publishers.models.get", "aiplatform.publishers.models.list"),
+        f"{_VERTEX}datasets.searchDataItems",
+        f"{_VERTEX}featureGroups.features.get",
+        f"{_VERTEX}featurestores.entityTypes.features.get",
+        f"{_VERTEX}featurestores.searchFeatures",
+        f"{_VERTEX}tensorboards.batchRead",
+        f"{_VERTEX}tensorboards.experiments.runs.timeSeries.readBlobData",
+    }
+)
+_GENERATIVE = (
+    *("enerateContent", "countTokens", "computeTokens", "embedContent", "batchEmbedContents", "predictLongRunning"),
+    *("publishers.models.predict", "cachedContents.create", ".completions", ".embeddings", ".responses"),
+    *("interactions.create", "interactions.createStream", "interactionsHttp.create"),
+)
+_QUIET = frozenset({Group.USE, Group.OBSERVE})
+
+# Google's agents of a project, by their place in `Project.agents`.
+_CODE, _SERVICE, _COMPUTE = 0, 1, 2
+# Kinds of work, and the agent that runs each when it names no account itself.
+_RUNS_AS: Mapping[str, int] = {
+    "CustomJobSpec": _CODE,
+    "TrainingPipeline": _CODE,
+    "PersistentResource": _CODE,
+    "PipelineJob": _COMPUTE,
+    "NotebookExecutionJob": _COMPUTE,
+    "NotebookRuntime": _COMPUTE,
+    "NotebookRuntimeTemplate": _COMPUTE,
+    "BatchPredictionJob": _SERVICE,
+    "DeployedModel": _SERVICE,
+    "DeploymentResourcePool": _SERVICE,
+    "ReasoningEngineSpec": _SERVICE,
+    "TuningJob": _SERVICE,
+}
+# Launches whose message says less than that: by the collection in the method's id.
+_LAUNCHED_AS: Mapping[str, int] = {
+    **dict.fromkeys(("customJobs", "hyperparameterTuningJobs", "trainingPipelines", "nasJobs"), _CODE),
+    "persistentResources": _CODE,
+    **dict.fromkeys(("pipelineJobs", "schedules", "notebookExecutionJobs", "notebookRuntimes"), _COMPUTE),
+}
+# What runs from then on too, though the table counts it as a change.
+_RUNS = (
+    *(".deploy", ".deployModel", ".deployPublisherModel", ".reasoningEngines.create", ".evaluationRuns.create"),
+    ".rebaseTunedModel",
+)
+# They change what runs already, as whom it runs already.
+_KEEPS_ACCOUNT = (
+    *(".mutateDeployedModel", ".undeployModel", "persistentResources.patch", "deploymentResourcePools.patch"),
+    "notebookRuntimeTemplates.patch",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What a request touches besides the resource that it is named by."""
+    """What a request touches besides the resource that it is named by.
 
-    resources: tuple[Resource, ...] = ()
-    acts_as: str = ""
-
-
-# A message's fields are found by name at run time, so it is `Any` to the type checker from here on.
-Reader = Callable[[Any, Place, Names], Extra]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one method's message is understood.
-
-    `allowed`: the fields that it may hold, `None` for all that the descriptor knows; `rest_leasable` and
-    `grpc_leasable`: whether a permit may be repeated; `raw`: over REST the body is the model's own and names nothing;
-    `largest`: bytes of a body that are read at all.
+    `accounts`: e-mails of all service accounts to act as, the default agents among them; `work`: `None` where nothing
+    is started or changed and nothing is named; `untyped` and `external`: whether it needs those permissions.
     """
 
-    read: Reader
-    allowed: fields.Tree | None = None
-    rest_leasable: bool = False
-    grpc_leasable: bool = False
-    raw: bool = False
-    largest: int = _LARGEST
+    resources: tuple[Resource, ...] = ()
+    accounts: tuple[str, ...] = ()
+    work: Work | None = None
+    untyped: bool = False
+    external: bool = False
 
 
-def _nothing_else(_message: Any, _place: Place, _names: Names) -> Extra:
-    return Extra()
+def read(method: Method, message: Message, place: Place, names: Names, named_by: str) -> Extra:
+    """What a message asks for; raises `Refused` for what it names outside of the estate, or names unclearly.
+
+    `message`: of either version; `named_by`: the dotted field that names `place`, which is not counted again.
+    """
+    if method.action.id in _OWN or raw(method):
+        return Extra()
+    root = mentions.of_message(message)
+    return _extra(method, root, place, names, named_by, untyped=holds_untyped(root))
 
 
-def _custom_job(message: Any, place: Place, names: Names) -> Extra:
-    spec = message.custom_job.job_spec
-    if not spec.service_account:
-        raise Refused(
-            Reason.RESOURCE_UNKNOWN,
-            "the job names no service account, and the project's default agent is not in `remit.yaml`",
-            hint="name a service account: `job.run(service_account=…)`",
-        )
-    addresses = [spec.base_output_directory.output_uri_prefix]
-    for pool in spec.worker_pool_specs:
-        addresses.extend(pool.python_package_spec.package_uris)
-    return Extra(_buckets(addresses, place, names), spec.service_account)
+def read_opaque(method: Method, body: dict[str, Any], place: Place, names: Names) -> Extra:
+    """As `read`, for a REST body (strict JSON) whose message Google does not publish: untyped, unless it is empty."""
+    root = mentions.of_json(body)
+    return _extra(method, root, place, names, "", untyped=bool(body))
 
 
-def _model(message: Any, place: Place, names: Names) -> Extra:
-    parent = (names.model(message.parent_model, place),) if message.parent_model else ()
-    return Extra((*parent, *_buckets([message.model.artifact_uri], place, names)), message.service_account)
+def leasable(method: Method) -> tuple[bool, bool]:
+    """Whether a permit may be repeated, over REST and over gRPC: own predictions, and reads that name one thing."""
+    identifier = method.action.id
+    if identifier in _OWN:
+        return identifier in _LEASED_BY_PATH, True
+    reads = method.verb == "GET" and method.action.group is Group.OBSERVE
+    return reads, reads and identifier not in _SECOND_NAMES
 
 
-def _deployment(message: Any, place: Place, names: Names) -> Extra:
-    model = names.model(message.deployed_model.model, place)
-    return Extra((model,), message.deployed_model.service_account)
+def raw(method: Method) -> bool:
+    """Whether the body belongs to the model alone and is not read.
+
+    Of a publisher's model too, where it is whatever its publisher defined: what such a model opens by itself is decided
+    with the model, not with the message.
+    """
+    return method.action.id.endswith(_RAW)
 
 
-def _buckets(addresses: list[str], place: Place, names: Names) -> tuple[Resource, ...]:
-    found = (names.storage(address, place) for address in addresses if address)
-    return tuple(dict.fromkeys(found))
+def largest(method: Method) -> int:
+    """Bytes of a body that are taken at all."""
+    if raw(method) or method.action.id.endswith(_GENERATIVE):
+        return _LARGEST_SENT
+    return _LARGEST_PREDICTION if method.action.id in _OWN else _LARGEST
 
 
-_VERTEX = "aiplatform.projects.locations."
-RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        f"{_VERTEX}customJobs.create": Rule(_custom_job, fields.CREATE_CUSTOM_JOB),
-        f"{_VERTEX}models.upload": Rule(_model, fields.UPLOAD_MODEL),
-        f"{_VERTEX}endpoints.create": Rule(_nothing_else, fields.CREATE_ENDPOINT),
-        f"{_VERTEX}endpoints.deployModel": Rule(_deployment, fields.DEPLOY_MODEL),
-        f"{_VERTEX}endpoints.undeployModel": Rule(_nothing_else, fields.UNDEPLOY_MODEL),
-        # Over REST a later body could name another endpoint, and the gateway does not read JSON: no lease there.
-        f"{_VERTEX}endpoints.predict": Rule(_nothing_else, grpc_leasable=True, largest=_LARGEST_PREDICTION),
-        f"{_VERTEX}endpoints.rawPredict": Rule(_nothing_else, rest_leasable=True, raw=True, largest=_LARGEST_SENT),
-    }
-)
-_OBSERVED = Rule(_nothing_else, rest_leasable=True, grpc_leasable=True)
-_PLAIN = Rule(_nothing_else)
+def starts(method: Method) -> bool:
+    """Whether the answer names something that belongs to the caller from then on: an operation, or a created job."""
+    identifier = method.action.id
+    if identifier in _started():
+        return True
+    # of methods that no descriptor tells of: what they create, or a video that takes its time
+    return not method.grpc and identifier.endswith((".create", ".predictLongRunning")) and method.verb == "POST"
 
 
-def projects_of(message: Any, names: Names) -> tuple[Resource, ...]:
-    """Every project whose log entries are asked for; views, folders and organisations are not served yet."""
-    places = [names.place(name) for name in message.resource_names]
-    if not places or any(place.location or place.resource.type != "Project" for place in places):
-        raise Refused(Reason.RESOURCE_UNKNOWN, "log entries are read by project: `projects/ID`, and no other parent")
-    return tuple(dict.fromkeys(project_resource(place.project) for place in places))
+@cache
+def _started() -> frozenset[str]:
+    text = resources.files("remit").joinpath("catalogue", "data", "fields_starts.json").read_text()
+    return frozenset(json.loads(text)["methods"])
 
 
-def rule_for(method: Method, binding: Binding, request: type[Message]) -> Rule | None:
-    """The rule that a method is served by, `None` when it is not."""
-    if not kind_of(binding.pattern):
-        return None
-    known = RULES.get(method.action.id)
-    if known or not plain(descriptor(request), binding.field):
-        return known
-    if method.action.group is Group.OBSERVE:
-        return _OBSERVED if binding.verb == "GET" else _PLAIN
-    return _PLAIN if method.action.group is Group.CHANGE else None
+def _extra(method: Method, root: Part, place: Place, names: Names, named_by: str, *, untyped: bool) -> Extra:
+    found = touched.find(root, place, names, named_by)
+    for agent in _agents(method, root, found, place):
+        names.account(agent)
+        found.accounts[agent] = None
+    told: Work | None = work.of_tree(root, place, found)
+    quiet = method.action.group in _QUIET or method.verb == "GET"
+    if quiet and not (found.resources or found.urls):
+        told = None
+    return Extra(tuple(found.resources), tuple(found.accounts), told, untyped, found.external)
 
 
-def plain(message: Descriptor, named_by: str) -> bool:
-    """Whether nothing in a message can name anything, but for the one field."""
-    return all(field.name == named_by or _harmless(field) for field in message.fields)
+def _agents(method: Method, root: Part, found: touched.Touched, place: Place) -> Iterator[str]:
+    """The default agents that the work in a message runs as, wherever it names no account itself."""
+    agents = place.project.agents
+    keeps = method.action.id.endswith(_KEEPS_ACCOUNT)
+    nameless = [] if keeps or method.verb == "GET" else list(_nameless(root))
+    yield from (agents[agent] for agent in nameless)
+    launches = method.action.group is Group.LAUNCH or method.action.id.endswith(_RUNS)
+    if launches and not found.accounts and not nameless:
+        collections = method.action.id.split(".")
+        yield agents[next((_LAUNCHED_AS[one] for one in collections if one in _LAUNCHED_AS), _SERVICE)]
 
 
-def _harmless(field: FieldDescriptor) -> bool:
-    if field.message_type is not None:
-        return field.message_type.full_name in _PLAIN_MESSAGES
-    return field.type not in _ANY_TEXT or field.name in _PLAIN_STRINGS
+def _nameless(part: Part) -> Iterator[int]:
+    """The agent of every piece of work in a tree that names no account."""
+    agent = _SERVICE if part.name == "googleserviceaccountconfig" else _RUNS_AS.get(part.kind)
+    if agent is not None and not _named(part):
+        yield agent
+    for below in part.parts:
+        yield from _nameless(below)
+
+
+def _named(part: Part) -> bool:
+    """Whether a piece of work says who it runs as, or leaves that to something that does."""
+    if any(one.name == "serviceaccount" and one.value for one in part.parts):
+        return True
+    if part.kind == "TrainingPipeline":  # its task says it: a known task by itself, any other somewhere in its inputs
+        return any(one.kind == "CustomJobSpec" or _anywhere(one) for one in part.all("trainingtaskinputs"))
+    if part.kind == "PersistentResource":
+        return any(_anywhere(one) for one in part.all("resourceruntimespec"))
+    return part.kind == "DeployedModel" and any(one.value for one in part.all("sharedresources"))
+
+
+def _anywhere(part: Part) -> bool:
+    return (part.name == "serviceaccount" and bool(part.value)) or any(map(_anywhere, part.parts))

@@ -1,18 +1,22 @@
-"""`remit catalogue [METHOD]`: what Remit knows of an API."""
+"""`remit catalogue [TEXT]`: what Remit knows of an API."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from remit.cli.output import emit, json_option, say, table
 
+if TYPE_CHECKING:
+    from remit.catalogue import Row
+
 
 @click.command()
-@click.argument("text", default="", metavar="[METHOD]")
+@click.argument("text", default="", metavar="[TEXT]")
 @click.option("--served", is_flag=True, help="Only what passes the gateway.")
 @json_option
 def command(text: str, *, served: bool, as_json: bool) -> None:
-    """List the methods that Remit knows, or those whose id, permission or path holds METHOD.
+    """List the methods that Remit knows, or those whose id, group, permission, path or procedure holds TEXT.
 
     A method that is not listed is refused by name; one that is known but not served is refused as well.
     """
@@ -23,7 +27,19 @@ def command(text: str, *, served: bool, as_json: bool) -> None:
         for row in found:
             emit(asdict(row))
     else:
-        table([{"action": row.id, "group": row.group, "permission": row.permission or "-"} for row in found])
+        table([_columns(row, ways=bool(text)) for row in found])
         say(f"{len(found)} methods; Vertex AI's of revision {revision()}")
     if not found:
         raise SystemExit(1)
+
+
+def _columns(row: "Row", *, ways: bool) -> dict[str, str]:
+    """What a line tells. `ways`: also how the method is asked, which makes it a long one."""
+    told = {
+        "action": row.id,
+        "group": row.group,
+        "permission": row.permission or "-",
+        "versions": " ".join(row.versions) or "-",
+        "served": "yes" if row.served else "no",
+    }
+    return {**told, "http": row.http or "-", "grpc": row.grpc or "-"} if ways else told

@@ -11,7 +11,7 @@ from remit.catalogue.descriptors import procedures
 from remit.model.estate import Estate, Project
 from remit.model.wire import WireRequest
 
-SETS = ("vertex_v1", "logging_v2", "resourcemanager_v3")
+SETS = ("vertex_v1", "vertex_v1beta1", "logging_v2", "resourcemanager_v3")
 REGIONAL = "us-central1-aiplatform.googleapis.com"
 
 
@@ -43,9 +43,16 @@ def catalogue(estate) -> Catalogue:
     return Catalogue(estate)
 
 
+class Requests(dict):
+    """The class of each procedure's request, by path: quiet, since hypothesis prints what a test is given."""
+
+    def __repr__(self) -> str:
+        return "the request of each procedure"
+
+
 @pytest.fixture(scope="session")
-def requests_by_path() -> dict:
-    return {procedure.path: procedure.request for name in SETS for procedure in procedures(name)}
+def requests_by_path() -> Requests:
+    return Requests((procedure.path, procedure.request) for name in SETS for procedure in procedures(name))
 
 
 @pytest.fixture(scope="session")

@@ -123,11 +123,14 @@ def test_wrong_bools_and_packed_numbers(catalogue, grpc_wire):
     scheduling = _length(3, b"\x18\x02")
     payload = _length(1, L.encode()) + _length(2, _length(4, scheduling + account))
     assert "neither true nor false" in _refused(catalogue, grpc_wire(CREATE, payload)).message
-    # supported_deployment_resources_types (10) of Model: an enum list, packed; walked, then not allowed as a field
-    for packed, said in ((b"\x01\x02", "reaches beyond"), (b"\x81\x00", "shortest form"), (b"\x80", "valid")):
+    # supported_deployment_resources_types (10) of Model: an enum list, packed
+    for packed, said in ((b"\x01\x02", ""), (b"\x81\x00", "shortest form"), (b"\x80", "valid")):
         model = _length(2, b"m") + _length(10, packed)
-        late = _length(2, model) + _length(1, L.encode())
-        assert said in _refused(catalogue, grpc_wire("ModelService/UploadModel", late)).message
+        wire = grpc_wire("ModelService/UploadModel", _length(2, model) + _length(1, L.encode()))
+        if said:
+            assert said in _refused(catalogue, wire).message
+        else:
+            assert catalogue.classify(wire)
 
 
 def test_data_for_a_model_is_not_entered(catalogue, grpc_wire):
@@ -141,9 +144,22 @@ def test_walking_has_an_end(catalogue, grpc_wire):
     assert "too many" in _refused(catalogue, grpc_wire(PREDICT, payload)).message
     big = _length(1, L.encode()) + _length(2, _length(2, b"x" * (1 << 20)))
     assert "1 MiB" in _refused(catalogue, grpc_wire(CREATE, big)).message
-    refused = _refused(catalogue, grpc_wire(PREDICT, b"\xff" * ((3 << 19) + 1)))
-    assert "1.5 MiB" in refused.message, "not even parsed"
-    assert "`rawPredict`" in refused.hint
+    own = _length(1, f"{L}/endpoints/1".encode())
+    # the rest is no message at all: it is refused for its size before anything is parsed
+    for large in (b"\xff" * (3 << 19), own + b"\xff" * (3 << 19), own + _length(2, b"\xff" * (3 << 19))):
+        refused = _refused(catalogue, grpc_wire(PREDICT, large))
+        assert "1.5 MiB" in refused.message
+        assert "`rawPredict`" in refused.hint
+
+
+def test_a_publishers_model_takes_larger_predictions_than_an_endpoint(catalogue, grpc_wire):
+    data = _length(2, _length(3, b"x" * (2 << 20)))
+    name = f"{L}/publishers/google/models/m".encode()
+    for payload in (_length(1, name) + data, data + _length(1, name)):
+        assert catalogue.classify(grpc_wire(PREDICT, payload)).first.resources[0].type == "PublisherModel"
+    # the first look sees one name, the parser another: refused for the second one
+    twice = _length(1, name) + data + _length(1, f"{L}/endpoints/1".encode())
+    assert "given twice" in _refused(catalogue, grpc_wire(PREDICT, twice)).message
 
 
 @pytest.mark.parametrize("forged", [f"parent={VICTIM}", f"parent={L}", "", "parent=%2e%2e"])
@@ -203,10 +219,14 @@ def test_a_global_resource_is_asked_at_the_global_host(catalogue, grpc_wire):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("JobService/CreateBatchPredictionJob", "known, but not served yet"),
-        ("PredictionService/StreamingPredict", "is not a method"),
+        ("PredictionService/StreamingPredict", "known, but is a stream of the client's"),
+        ("PredictionService/StreamDirectPredict", "known, but is a stream of the client's"),
+        ("FeatureOnlineStoreService/FeatureViewDirectWrite", "known, but is a stream of the client's"),
+        ("ModelGardenService/GetPublisherModel", "known, but belongs to no project"),
         ("JobService/Nothing", "is not a method"),
-        ("/google.cloud.aiplatform.v1beta1.JobService/GetCustomJob", "is not a method"),
+        ("/google.cloud.aiplatform.v1beta1.PredictionService/StreamingPredict", "known, but is a stream"),
+        ("/google.cloud.aiplatform.v2.JobService/GetCustomJob", "is not a method"),
+        ("/google.cloud.aiplatform.v1beta1.JobService/getCustomJob", "is not a method"),
         ("/google.cloud.resourcemanager.v3.Projects/GetProject", "is not a method"),
     ],
 )

@@ -13,6 +13,9 @@ CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
 PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
 ACCOUNTS = [f"trainer@contoso-{name}.iam.gserviceaccount.com" for name in ("fraud-test", "churn-prod")]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+# What looks like an address or a name counts as one, which is told elsewhere.
+WORD = TEXT.filter(lambda text: not set(text) & set("/\\:@"))
+IMAGES = st.sampled_from(["", "image", "eu.gcr.io/p/i:tag", "us-docker.pkg.dev/vertex-ai/training/tf:latest"])
 PROJECTS = {
     "contoso-fraud-test": "contoso-fraud-test",
     "100000000001": "contoso-fraud-test",
@@ -32,9 +35,9 @@ JOBS = st.fixed_dictionaries(
                             "replicaCount": st.integers(0, 2**62).map(str),
                             "containerSpec": st.fixed_dictionaries(
                                 {
-                                    "imageUri": TEXT,
-                                    "args": st.lists(TEXT, max_size=4),
-                                    "env": st.lists(st.fixed_dictionaries({"name": TEXT, "value": TEXT}), max_size=3),
+                                    "imageUri": IMAGES,
+                                    "args": st.lists(WORD, max_size=4),
+                                    "env": st.lists(st.fixed_dictionaries({"name": WORD, "value": WORD}), max_size=3),
                                 }
                             ),
                         }

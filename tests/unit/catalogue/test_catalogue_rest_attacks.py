@@ -8,6 +8,7 @@ import pytest
 
 from remit.catalogue import json_wire
 from remit.model.errors import Refused
+from remit.model.operation import UNTYPED
 from remit.model.reasons import Reason
 
 L = "projects/contoso-fraud-test/locations/us-central1"
@@ -49,7 +50,14 @@ def _refused(catalogue, wire):
         (f"/v1/{L}/customJobs/1:get", Reason.METHOD_UNKNOWN),
         (f"/V1/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
         (f"/v1/{L}/CustomJobs/1", Reason.METHOD_UNKNOWN),
-        (f"/v1beta1/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
+        (f"/v2/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
+        (f"/v1beta2/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
+        (f"/v1/v1beta1/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
+        (f"/upload/v1/{L}/ragCorpora/1/ragFiles:upload", Reason.METHOD_UNKNOWN),
+        ("/v1/projects/-/locations/us-central1/customJobs/1", Reason.RESOURCE_UNKNOWN),
+        ("/v1/projects/contoso-fraud-test/locations/-/customJobs", Reason.RESOURCE_UNKNOWN),
+        (f"/v1beta1/{L}/publishers/-/files", Reason.RESOURCE_UNKNOWN),
+        (f"/v1/{L}/publishers/*/files", Reason.REQUEST_MALFORMED),
         (f"/ui/{L}/customJobs/1", Reason.METHOD_UNKNOWN),
         ("/batch", Reason.METHOD_UNKNOWN),
         ("/v1/customJobs/1/operations/1", Reason.METHOD_UNKNOWN),
@@ -73,11 +81,13 @@ def test_paths(catalogue, rest_wire, target, reason):
         ("PUT", f"/v1/{L}/customJobs", "is not a method"),
         ("TRACE", f"/v1/{L}/customJobs/1", "is not a method"),
         ("get", f"/v1/{L}/customJobs/1", "is not a method"),
-        ("POST", f"/v1/{L}/endpoints/1:explain", "`aiplatform.projects.locations.endpoints.explain` is known, but"),
-        ("POST", f"/v1/{L}/batchPredictionJobs", "batchPredictionJobs.create` is known, but not served yet"),
-        ("POST", f"/v1/{L}/endpoints/1:streamRawPredict", "is known, but not served yet"),
-        ("GET", f"/v1/{L}/datasets/1", "is known, but not served yet"),
-        ("POST", "/v1:evaluateDataset", "`aiplatform.evaluateDataset` is known, but not served yet"),
+        ("POST", f"/v1beta1/{L}/endpoints/1:fly", "`POST …:fly` is not a method of Vertex AI that Remit knows"),
+        ("POST", f"/v1/{L}/endpoints/1:predict:predict", "is not a method"),
+        ("POST", f"/v1/{L}/endpoints/1/chat/completions/x", "is not a method"),
+        ("GET", f"/v1/{L}/endpoints/openapi/completions", "`GET …/completions` is not a method"),
+        ("GET", f"/v1/{L}/exampleStores/1", "is not a method"),
+        ("POST", "/v1:evaluateDataset", "`aiplatform.evaluateDataset` is known, but this form of it belongs to no"),
+        ("GET", "/v1beta1/publishers/google/models/gemini", "known, but this form of it belongs to no project"),
         ("POST", "/batch/x", "`POST …/x` is not a method"),
     ],
 )
@@ -184,8 +194,8 @@ def test_a_query_cannot_reach_into_a_body_or_a_path(catalogue, rest_wire):
         ('{"a":' * 100_000, Reason.REQUEST_MALFORMED),
         ("1" * 5000, Reason.REQUEST_MALFORMED),
         ("{}" + " " * (1 << 20), Reason.REQUEST_MALFORMED),
-        ("", Reason.RESOURCE_UNKNOWN),
-        ("{}", Reason.RESOURCE_UNKNOWN),
+        ('{"jobSpec":{"serviceAccount":"a@b.iam.gserviceaccount.com"}}', Reason.RESOURCE_UNKNOWN),
+        ('{"jobSpec":{"serviceAccount":"a"}}', Reason.RESOURCE_UNKNOWN),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -262,11 +272,14 @@ def test_a_body_may_repeat_the_path_and_not_contradict_it(catalogue, rest_wire):
     )
 
 
-def test_untyped_fields_of_a_change_are_refused(catalogue, rest_wire):
+def test_untyped_fields_of_a_change_need_a_permission_of_their_own(catalogue, rest_wire):
     body = '{"model":{"displayName":"m","metadata":{"anything":[1,null]}}}'
-    assert "`model.metadata`" in _refused(catalogue, rest_wire("POST", f"/v1/{L}/models:upload", body)).message
-    explicit = '{"model":{"displayName":"m","metadata":null}}'
-    assert "`model.metadata`" in _refused(catalogue, rest_wire("POST", f"/v1/{L}/models:upload", explicit)).message
+    upload, untyped = catalogue.classify(rest_wire("POST", f"/v1/{L}/models:upload", body)).operations
+    assert untyped.action == UNTYPED
+    assert (untyped.resources, untyped.within) == (upload.resources[:1], upload.action.id)
+    for hidden in ("projects/elsewhere/locations/us-central1/models/1", "gs://evil/x"):
+        nested = json.dumps({"model": {"metadata": {"a": [{"b": hidden}]}}})
+        assert _refused(catalogue, rest_wire("POST", f"/v1/{L}/models:upload", nested))
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import pytest
 
 from remit.catalogue import storage_request
 from remit.model.errors import Refused
-from remit.model.operation import Group
+from remit.model.operation import EXTERNAL, Group
 from remit.model.reasons import Reason
 
 L = "projects/contoso-fraud-test/locations/us-central1"
 HERE = "contoso-fraud-test"
 PROJECT = "//cloudresourcemanager.googleapis.com/projects/contoso-fraud-test"
 NAME = f"//aiplatform.googleapis.com/{L}"
+CHURN = "//aiplatform.googleapis.com/projects/contoso-churn-prod/locations/us-central1"
 SA = "trainer@contoso-fraud-test.iam.gserviceaccount.com"
 SDK = Path(__file__).parent / "sdk_messages.json"
 
@@ -65,12 +66,12 @@ def test_a_foreign_account_is_named_with_its_own_project(catalogue, create_job, 
     assert request.operations[1].resources[0].project == "contoso-churn-prod"
 
 
-def test_a_job_without_an_account_is_told_to_name_one(catalogue, create_job, job):
+def test_a_job_without_an_account_runs_as_the_projects_agent(catalogue, create_job, job):
     spec = {key: value for key, value in job["jobSpec"].items() if key != "serviceAccount"}
-    refused = _refused(catalogue, create_job({**job, "jobSpec": spec}))
-    assert refused.reason is Reason.RESOURCE_UNKNOWN
-    assert "names no service account" in refused.message
-    assert "service_account=" in refused.hint
+    create, act = catalogue.classify(create_job({**job, "jobSpec": spec})).operations
+    assert create.acts_as == "service-100000000001@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
+    assert act.resources[0].name.endswith(create.acts_as)
+    assert act.resources[0].project == HERE
 
 
 def test_an_unknown_account_is_refused(catalogue, create_job, job):
@@ -79,41 +80,48 @@ def test_an_unknown_account_is_refused(catalogue, create_job, job):
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "touched"),
+    [
+        ("network", "projects/100000000001/global/networks/n", ("Network", f"//compute.googleapis.com/projects/{HERE}/global/networks/n")),
+        ("persistentResourceId", "p", ("PersistentResource", f"{NAME}/persistentResources/p")),
+        ("tensorboard", f"{L}/tensorboards/1", ("Tensorboard", f"{NAME}/tensorboards/1")),
+        ("models", [f"{L}/models/1@2"], ("Model", f"{NAME}/models/1")),
+    ],
+)  # fmt: skip
+def test_what_a_job_names_is_touched(catalogue, create_job, job, *, field, value, touched):
+    request = catalogue.classify(create_job({**job, "jobSpec": {**job["jobSpec"], field: value}}))
+    assert touched in _names(request.first)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("network", "projects/1/global/networks/n"),
-        ("persistentResourceId", "p"),
-        ("reservedIpRanges", ["r"]),
-        ("tensorboard", f"{L}/tensorboards/1"),
+        ("network", "n"),
+        ("tensorboard", "projects/elsewhere/locations/us-central1/tensorboards/1"),
+        ("tensorboard", f"{L}/tensorboards/-"),
         ("pscInterfaceConfig", {"networkAttachment": "a"}),
-        ("enableWebAccess", True),
-        ("enableDashboardAccess", True),
-        ("protectedArtifactLocationId", "us"),
-        ("experiment", "e"),
-        ("models", [f"{L}/models/1"]),
+        ("models", ["projects/elsewhere/locations/us-central1/models/1"]),
     ],
 )
-def test_a_field_that_is_not_understood_is_named(catalogue, create_job, job, field, value):
+def test_what_lies_elsewhere_is_refused(catalogue, create_job, job, field, value):
     refused = _refused(catalogue, create_job({**job, "jobSpec": {**job["jobSpec"], field: value}}))
     assert refused.reason is Reason.RESOURCE_UNKNOWN
-    snake = "".join(f"_{sign.lower()}" if sign.isupper() else sign for sign in field)
-    assert f"`custom_job.job_spec.{snake}`" in refused.message
 
 
-def test_fields_outside_the_job_spec_are_named_too(catalogue, create_job, job):
-    assert (
-        "`custom_job.encryption_spec`"
-        in _refused(catalogue, create_job({**job, "encryptionSpec": {"kmsKeyName": "k"}})).message
-    )
-    pool = {**job["jobSpec"]["workerPoolSpecs"][0], "nfsMounts": [{"server": "s"}]}
-    refused = _refused(catalogue, create_job({**job, "jobSpec": {**job["jobSpec"], "workerPoolSpecs": [pool]}}))
-    assert "`custom_job.job_spec.worker_pool_specs.nfs_mounts`" in refused.message
+def test_fields_outside_the_job_spec_count_too(catalogue, create_job, job):
+    key = f"projects/{HERE}/locations/us-central1/keyRings/r/cryptoKeys/k"
+    request = catalogue.classify(create_job({**job, "encryptionSpec": {"kmsKeyName": key}}))
+    assert ("KmsKey", f"//cloudkms.googleapis.com/{key}") in _names(request.first)
+    assert _refused(catalogue, create_job({**job, "encryptionSpec": {"kmsKeyName": "k"}}))
+    pool = {**job["jobSpec"]["workerPoolSpecs"][0], "nfsMounts": [{"server": "s", "path": "/p", "mountPoint": "m"}]}
+    reaching = catalogue.classify(create_job({**job, "jobSpec": {**job["jobSpec"], "workerPoolSpecs": [pool]}}))
+    assert EXTERNAL in {operation.action for operation in reaching.operations}
 
 
 @pytest.mark.parametrize(
     "uri",
     [
-        "gs://contoso-churn-prod-data/x",
         "gs://evil/x",
         "GS://contoso-fraud-test-data/x",
         "gs://contoso-fraud-test-data/../x",
@@ -122,7 +130,6 @@ def test_fields_outside_the_job_spec_are_named_too(catalogue, create_job, job):
         "gs://Contoso-Fraud-Test-Data/x",
         "gs://contoso-fraud-test-data@evil/x",
         "gs:///x",
-        "https://storage.googleapis.com/contoso-fraud-test-data",
         "gs://contoso-fraud-test-data/x\n",
     ],
 )
@@ -131,13 +138,26 @@ def test_an_output_elsewhere_is_refused(catalogue, create_job, job, uri):
     assert _refused(catalogue, create_job({**job, "jobSpec": spec})).reason is Reason.RESOURCE_UNKNOWN
 
 
+def test_an_output_in_another_project_is_that_projects(catalogue, create_job, job):
+    spec = {**job["jobSpec"], "baseOutputDirectory": {"outputUriPrefix": "gs://contoso-churn-prod-data/x"}}
+    request = catalogue.classify(create_job({**job, "jobSpec": spec}))
+    assert [resource.project for resource in request.first.resources] == [HERE, "contoso-churn-prod"]
+
+
+def test_an_output_at_a_web_address_is_outside(catalogue, create_job, job):
+    spec = {**job["jobSpec"], "baseOutputDirectory": {"outputUriPrefix": "https://storage.googleapis.com/b"}}
+    request = catalogue.classify(create_job({**job, "jobSpec": spec}))
+    asked = next(operation for operation in request.operations if operation.action == EXTERNAL)
+    assert asked.within == request.first.action.id
+
+
 def test_packages_are_read_from_known_buckets(catalogue, create_job, job):
     python = {"pythonPackageSpec": {"packageUris": ["gs://contoso-fraud-test-data/t.gz"], "pythonModule": "t"}}
     request = catalogue.classify(create_job({**job, "jobSpec": {**job["jobSpec"], "workerPoolSpecs": [python]}}))
-    assert [resource.name.rpartition("/")[2] for resource in request.first.resources[1:]] == [
+    assert {resource.name.rpartition("/")[2] for resource in request.first.resources[1:]} == {
         "contoso-fraud-test-staging",
         "contoso-fraud-test-data",
-    ]
+    }
 
 
 def test_the_sdks_own_messages_are_understood(catalogue, grpc_wire):
@@ -179,26 +199,24 @@ def test_deploying_touches_endpoint_and_model_whatever_its_version(catalogue, gr
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "touched"),
     [
-        "",
-        f"{L}/endpoints/1",
-        "projects/contoso-churn-prod/locations/us-central1/models/1",
-        "projects/contoso-fraud-test/locations/europe-west4/models/1",
-        "publishers/google/models/gemini",
+        (f"{L}/models/1", ("Model", f"{NAME}/models/1")),
+        ("projects/100000000003/locations/us-central1/models/1", ("Model", f"{CHURN}/models/1")),
+        ("publishers/google/models/gemma", ("PublisherModel", f"{NAME}/publishers/google/models/gemma")),
     ],
 )
-def test_a_model_from_elsewhere_is_not_deployed(catalogue, grpc_wire, model):
+def test_a_deployed_model_counts_wherever_it_lies(catalogue, grpc_wire, model, touched):
+    wire = grpc_wire("EndpointService/DeployModel", {"endpoint": f"{L}/endpoints/8", "deployedModel": {"model": model}})
+    assert _names(catalogue.classify(wire).first)[1:] == [touched]
+
+
+@pytest.mark.parametrize(
+    "model", ["projects/elsewhere/locations/us-central1/models/1", f"{L}/models/-", f"{L}/models/1/", f"{L}/Models/1"]
+)
+def test_a_model_from_nowhere_is_not_deployed(catalogue, grpc_wire, model):
     wire = grpc_wire("EndpointService/DeployModel", {"endpoint": f"{L}/endpoints/8", "deployedModel": {"model": model}})
     assert _refused(catalogue, wire).reason is Reason.RESOURCE_UNKNOWN
-
-
-def test_a_new_version_touches_its_parent_model(catalogue, grpc_wire):
-    model = {"displayName": "m", "artifactUri": "gs://contoso-fraud-test-staging/m"}
-    message = {"parent": L, "parentModel": f"{L}/models/9", "model": model, "serviceAccount": SA}
-    upload, act = catalogue.classify(grpc_wire("ModelService/UploadModel", message)).operations
-    assert [kind for kind, _ in _names(upload)] == ["Project", "Model", "Bucket"]
-    assert act.action.id == "iam.serviceAccounts.actAs"
 
 
 @pytest.mark.parametrize("verb", ["predict", "rawPredict"])
@@ -210,10 +228,10 @@ def test_predictions_are_use_of_the_endpoint(catalogue, grpc_wire, rest_wire, ve
         assert request.first.action.group is Group.USE
         assert request.first.action.permission == "aiplatform.endpoints.predict"
         assert _names(request.first) == [("Endpoint", f"{NAME}/endpoints/8")]
-    # a body could name another endpoint over REST, a raw one cannot; over gRPC the field is in the lease's key
-    assert rest.leasable == (verb == "rawPredict")
-    assert grpc.leasable == (verb == "predict")
-    assert grpc.lease_key_fields == (("endpoint",) if verb == "predict" else ())
+    # over REST the path is in the lease's key, and the gateway leases no body that could name another endpoint
+    assert rest.leasable
+    assert grpc.leasable
+    assert (rest.lease_key_fields, grpc.lease_key_fields) == ((), ("endpoint",))
 
 
 def test_a_raw_prediction_needs_no_body_and_any_type(catalogue, rest_wire):
@@ -302,7 +320,8 @@ def test_log_entries_are_read_by_project(catalogue, grpc_wire, rest_wire):
         [],
         ["organizations/1"],
         ["projects/contoso-fraud-test", "projects/elsewhere"],
-        ["projects/contoso-fraud-test/locations/global/buckets/b/views/v"],
+        ["projects/elsewhere/locations/global/buckets/b/views/v"],
+        ["projects/contoso-fraud-test/locations/global/buckets/b"],
         ["projects/contoso-fraud-test/locations/us-central1"],
     ],
 )
