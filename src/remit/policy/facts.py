@@ -8,7 +8,7 @@ Source of the forms: https://docs.cedarpolicy.com/auth/entities-syntax.html
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -17,7 +17,7 @@ from remit.model.decision import Circumstances
 from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.identity import Authentication, Device, Identity, Kind
-from remit.model.operation import INSTALLATION, Group, Operation, Request, Resource
+from remit.model.operation import INSTALLATION, Group, Operation, Request, Resource, Work
 from remit.model.reasons import Reason
 from remit.policy.schema import child_types
 
@@ -70,9 +70,20 @@ class Facts:
             "risk": self.circumstances.risk,
         }
         context |= {name: value for name, value in known.items() if value}
-        if question.operation.acts_as:
-            context["acts_as"] = {"__entity": uid("ServiceAccount", question.operation.acts_as)}
+        operation = question.operation
+        if operation.acts_as:
+            context["acts_as"] = {"__entity": uid("ServiceAccount", operation.acts_as)}
+        if operation.work:
+            context["work"] = _work(operation.work)
+        if operation.within:
+            context["within"] = operation.within
         return json.dumps(context)
+
+
+def _work(work: Work) -> dict[str, Any]:
+    """Every field by its own name: the schema has the same."""
+    told = {each.name: getattr(work, each.name) for each in fields(work)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in told.items()}
 
 
 def _authentication(found: Authentication, now: int, completed: frozenset[str]) -> dict[str, Any]:
@@ -132,7 +143,7 @@ def gather(
             if resource == INSTALLATION:
                 entities["installation"] = entity(target)
             elif resource.type != "Project":  # projects are in the base set
-                entities[f"{resource.type} {target['id']}"] = entity(target, uid("Project", resource.project))
+                _place(entities, resource, target)
     return Facts(
         identity=identity,
         circumstances=circumstances,
@@ -141,6 +152,26 @@ def gather(
         entities=json.dumps(list(entities.values())),
         peer=_peer(circumstances.peer),
     )
+
+
+def _place(entities: dict[str, dict[str, Any]], resource: Resource, target: Uid) -> None:
+    """Puts a resource into its project, and below the one that it lies in, if there is one."""
+    project = uid("Project", resource.project)
+    above = _above(resource)
+    if above is not None:
+        entities.setdefault(f"{above['type']} {above['id']}", entity(above, project))
+    entities[f"{resource.type} {target['id']}"] = entity(target, project, *filter(None, (above,)))
+
+
+def _above(resource: Resource) -> Uid | None:
+    """The resource that another one lies in: the first two parts of its name behind project and location."""
+    between = child_types().get(resource.type)
+    if not between:
+        return None
+    service, _, relative = resource.name.removeprefix("//").partition("/")
+    segments = relative.split("/")
+    top = 4 if between == "Service" else 6  # projects/P/services/S, projects/P/locations/L/COLLECTION/ID
+    return uid(between, f"//{service}/{'/'.join(segments[:top])}") if len(segments) > top else None
 
 
 def resource_uid(resource: Resource, estate: Estate) -> Uid:
@@ -153,6 +184,10 @@ def resource_uid(resource: Resource, estate: Estate) -> Uid:
     identifier = _identifier(resource)
     if resource.type == "Bucket" and estate.owner_of_bucket(identifier) != project:
         raise _unknown(resource)
+    if resource.type == "Operation" and resource.name.startswith(BUCKET_PREFIX):  # an upload that is under way
+        bucket = resource.name.removeprefix(BUCKET_PREFIX).partition("/")[0]
+        if estate.owner_of_bucket(bucket) != project:
+            raise _unknown(resource)
     if resource.type == "ServiceAccount" and estate.owner_of_account(identifier) != project:
         raise _unknown(resource)
     return uid(resource.type, identifier)
@@ -167,7 +202,8 @@ def _identifier(resource: Resource) -> str:
     else:
         identifier = resource.name
         service, _, relative = resource.name.removeprefix("//").partition("/")
-        inside = relative.startswith(f"projects/{resource.project}/")
+        upload = resource.type == "Operation" and resource.name.startswith(BUCKET_PREFIX)
+        inside = upload or relative.startswith(f"projects/{resource.project}/")
         known = resource.type in child_types() and resource.name.startswith("//") and bool(service) and inside
     if not known:
         raise _unknown(resource)

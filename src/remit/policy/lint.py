@@ -97,7 +97,9 @@ def _inventory(estate: Estate, settings: PolicySettings) -> dict[str, _Known]:
         "Environment": _Known("`remit.yaml`", {project.environment for project in projects}.__contains__),
         "Project": _Known("`remit.yaml`", {project.id for project in projects}.__contains__),
         "Bucket": _Known("`remit.yaml`", {name for project in projects for name in project.buckets}.__contains__),
-        "ServiceAccount": _Known("`remit.yaml`", {name for each in projects for name in each.accounts}.__contains__),
+        "ServiceAccount": _Known(
+            "`remit.yaml`", {name for each in projects for name in (*each.accounts, *each.agents)}.__contains__
+        ),
     }
     if settings.groups is not None:
         known["Group"] = _Known("the directory", settings.groups.__contains__)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from remit.model.operation import Group
 
 PRINCIPALS = ("Person", "Workload")
-_CHILDREN = re.compile(r"^entity ([A-Z][\w,\s]*?) in \[Project\];", re.MULTILINE)
+_CHILDREN = re.compile(r"^entity ([A-Z][\w,\s]*?) in \[Project(?:, (\w+))?\];", re.MULTILINE)
 _ACTION_ID = re.compile(r"[A-Za-z0-9_./-]+")
 
 
@@ -26,10 +26,10 @@ def shipped_text() -> str:
 
 
 @cache
-def child_types() -> frozenset[str]:
-    """The entity types that lie in a project, read from the schema itself."""
+def child_types() -> Mapping[str, str]:
+    """The entity types that lie in a project, read from the schema itself, each with the type that may lie between."""
     found = _CHILDREN.findall(shipped_text())
-    return frozenset(name.strip() for names in found for name in names.split(","))
+    return {name.strip(): between for names, between in found for name in names.split(",")}
 
 
 def stand_in(group: Group) -> str:

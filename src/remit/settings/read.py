@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from remit.audit.settings import AuditSettings
 from remit.credentials.settings import AccountMapping, CredentialSettings
-from remit.gateway.settings import GatewaySettings
+from remit.gateway.settings import Endpoint, GatewaySettings
 from remit.identity.settings import EntraIssuer
 from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate, Project
 from remit.policy.settings import PolicySettings
-from remit.settings import identity
+from remit.settings import identity, services
 from remit.settings.document import Document, Path_, load
 from remit.settings.identity import IdentitySettings
 from remit.settings.schema import RemitYaml
@@ -26,6 +26,7 @@ from remit.trust.settings import Mapping, TrustSettings
 
 _MIB = 1 << 20
 _CONTROL = ("logging.googleapis.com", "cloudresourcemanager.googleapis.com")
+_STORAGE = ("storage.googleapis.com", "www.googleapis.com")
 _HINT = "docs/configuration.md explains every key"
 
 
@@ -40,7 +41,11 @@ class SignInSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One installation. `own_keys`: the folder of the keys that Remit's own issuer signs with."""
+    """One installation.
+
+    `own_keys`: the folder of the keys that Remit's own issuer signs with; `labels`: whether what is created gets a
+    label that names the decision.
+    """
 
     file: Path
     estate: Estate
@@ -53,6 +58,7 @@ class Settings:
     audit: AuditSettings
     trust: TrustSettings
     own_keys: Path
+    labels: bool
 
 
 def read(file: Path) -> Settings:
@@ -76,7 +82,13 @@ def read(file: Path) -> Settings:
 
 def _key_of(problem: Problem) -> tuple[str, ...]:
     """The key of remit.yaml that a problem of the gateway's settings comes from."""
-    places = (("socket `", ("state", "folder")), ("`upstream_", ("gateway", "upstream")), ("", ("gateway", "listen")))
+    places = (
+        ("socket `", ("state", "folder")),
+        ("`upstream_", ("gateway", "upstream")),
+        ("service", ("services",)),
+        ("endpoint", ("gateway", "endpoint")),
+        ("", ("gateway", "listen")),
+    )
     return next(path for words, path in places if words in problem.message)
 
 
@@ -108,6 +120,14 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
             yield document.problem(path, f"the {kind} `{name}` stands twice")
         seen.add((kind, name))
     yield from identity.contradictions(document, yaml)
+    projects = frozenset(name for found in yaml.environments.values() for name in found)
+    yield from services.contradictions(document, yaml, projects)
+    own = yaml.sign_in.browser.origin or door(yaml)
+    for index, issuer in enumerate(yaml.issuers):
+        if issuer.oidc and issuer.oidc.issuer == own:
+            yield document.problem(
+                ("issuers", index), f"`{own}` is remit itself, whose word to services is no identity"
+            )
     accounts: dict[str, set[str]] = {}
     for name, project in (item for found in yaml.environments.values() for item in found.items()):
         accounts.setdefault(name, set()).update(project.accounts)
@@ -124,6 +144,7 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
 def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
     """Everything that must be there once: where it stands, what it is, its name."""
     yield from identity.names(yaml)
+    yield from services.names(yaml)
     for environment, found in yaml.environments.items():
         for name, project in found.items():
             path = ("environments", environment, name)
@@ -144,7 +165,11 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         seal_seconds=float(yaml.audit.seal_every),
         minimum_free_bytes=yaml.audit.minimum_free_mib * _MIB,
     )
-    estate = Estate(tuple(_projects(yaml)))
+    estate = Estate(
+        tuple(_projects(yaml)),
+        services.services(yaml, who.sessions.origin),
+        stores_terminated=yaml.gateway.storage == "terminate",
+    )
     return Settings(
         file=file,
         estate=estate,
@@ -161,6 +186,7 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         audit=audit,
         trust=_trust(yaml, who.entra, estate),
         own_keys=state / "issuer",
+        labels=yaml.gateway.labels,
     )
 
 
@@ -205,12 +231,17 @@ def _credentials(yaml: RemitYaml, tenant: str) -> CredentialSettings:
 
 
 def terminated_hosts(estate: Estate) -> tuple[str, ...]:
-    """The hosts that the gateway speaks for: Vertex AI in every location of the estate, Logging, Resource Manager."""
+    """The hosts that the gateway speaks for: Vertex AI in every location of the estate, Logging, Resource Manager.
+
+    And Cloud Storage, where it is not tunnelled.
+    """
     locations = sorted({location for project in estate.projects for location in project.locations})
-    vertex = (
-        "aiplatform.googleapis.com" if one == "global" else f"{one}-aiplatform.googleapis.com" for one in locations
-    )
-    return (*vertex, *_CONTROL)
+    return (*map(vertex_host, locations), *_CONTROL, *(_STORAGE if estate.stores_terminated else ()))
+
+
+def vertex_host(location: str) -> str:
+    """The host of Vertex AI in a location."""
+    return "aiplatform.googleapis.com" if location == "global" else f"{location}-aiplatform.googleapis.com"
 
 
 def door(yaml: RemitYaml) -> str:
@@ -241,4 +272,21 @@ def _gateway(
         tls_key=folder / tls.key if tls else None,
         concurrency=yaml.gateway.workers,
         leases=yaml.gateway.leases,
+        services=services.routes(yaml, folder),
+        endpoint=_endpoint(yaml, folder),
+        objects=_STORAGE if estate.stores_terminated else (),
+    )
+
+
+def _endpoint(yaml: RemitYaml, folder: Path) -> Endpoint | None:
+    given = yaml.gateway.endpoint
+    if given is None:
+        return None
+    host, _, port = given.listen.rpartition(":")
+    return Endpoint(
+        listen_host=host.strip("[]"),
+        listen_port=int(port),
+        names={name: vertex_host(location) for name, location in given.names.items()},
+        certificate=folder / given.tls.certificate if given.tls else None,
+        key=folder / given.tls.key if given.tls else None,
     )

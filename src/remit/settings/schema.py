@@ -3,12 +3,13 @@
 Meaning for people stands in docs/configuration.md; the way to each room's settings in `read.py`.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from remit.settings.identity_schema import Directory, Guid, HttpsUrl, Issuer, SignIn, Transmitter
 from remit.settings.section import Section
+from remit.settings.services_schema import DnsName, Service
 
 ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
 ProjectNumber = Annotated[str, Field(pattern=r"^[1-9][0-9]{5,18}$")]
@@ -94,12 +95,23 @@ class Tls(Section):
     key: str
 
 
+class Endpoint(Section):
+    """The second door: an address for clients that are given one, and the location that each of its names is for."""
+
+    listen: HostPort
+    names: dict[DnsName, Location] = {}
+    tls: Tls | None = None
+
+
 class Gateway(Section):
     """The door."""
 
     listen: HostPort = "127.0.0.1:8443"
     upstream: Upstream = Upstream()
     tls: Tls | None = None
+    endpoint: Endpoint | None = None
+    storage: Literal["tunnel", "terminate"] = "tunnel"
+    labels: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     leases: bool = True
 
@@ -135,6 +147,7 @@ class RemitYaml(Section):
     directory: Directory = Directory()
     events: list[Transmitter] = []
     environments: Annotated[dict[str, dict[ProjectId, ProjectSection]], Field(min_length=1)]
+    services: list[Service] = []
     credentials: Credentials
     policy: Policy = Policy()
     gateway: Gateway = Gateway()

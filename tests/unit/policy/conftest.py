@@ -7,7 +7,7 @@ import pytest
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate, Project
 from remit.model.identity import Authentication, Identity, Kind, Principal
-from remit.model.operation import OWN_ACTIONS, Action, Group, Operation, Request, Resource
+from remit.model.operation import EXPLICIT_ACTIONS, OWN_ACTIONS, Action, Group, Operation, Request, Resource
 from remit.policy.judge import CedarJudge
 from remit.policy.settings import PolicySettings
 
@@ -28,7 +28,10 @@ ACTIONS = {
     "storage.objects.list": Group.OBSERVE,
     "storage.objects.insert": Group.CHANGE,
     "storage.objects.delete": Group.CHANGE,
-    **{action.id: action.group for action in OWN_ACTIONS},
+    "aiplatform.projects.locations.datasets.create": Group.CHANGE,
+    "aiplatform.projects.locations.datasets.import": Group.CHANGE,
+    "aiplatform.projects.locations.datasets.export": Group.CHANGE,
+    **{action.id: action.group for action in (*OWN_ACTIONS, *EXPLICIT_ACTIONS)},
 }
 NAMES = {
     "launch": "aiplatform.projects.locations.customJobs.create",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from remit.catalogue.methods import actions
+from remit.catalogue import actions
 from remit.model.operation import Group, Request
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason

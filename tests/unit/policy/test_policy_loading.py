@@ -214,8 +214,11 @@ def test_an_action_id_that_no_catalogue_could_hold_is_an_error():
 
 
 def test_the_types_of_children_are_read_from_the_schema():
-    assert {"CustomJob", "Bucket", "ServiceAccount", "LogView", "Operation"} <= schema.child_types()
-    assert not {"Project", "Environment", "Person", "Group"} & schema.child_types()
+    assert {"CustomJob", "Bucket", "ServiceAccount", "LogView", "Operation"} <= schema.child_types().keys()
+    assert schema.child_types()["Tensorboard"] == "Tensorboard"
+    assert schema.child_types()["ServedModel"] == "Service"
+    assert not schema.child_types()["Bucket"]
+    assert not {"Project", "Environment", "Person", "Group"} & schema.child_types().keys()
 
 
 def test_the_version_follows_names_and_contents(tmp_path, world):
@@ -262,7 +265,7 @@ def test_a_statement_is_found_whatever_stands_around_it():
 def test_every_policy_in_the_documentation_loads(judge_of):
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     blocks = re.findall(r"```cedar\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     judge_of(*blocks)
 
 
