@@ -2,13 +2,15 @@
 
     a  who    the token or the session becomes an identity that nobody has revoked, or nothing is believed
     b  what   the bytes become operations, or nothing is asked
-    c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in
-    c  may    one verdict on all operations, and the account that a permit runs with
+    c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in, and whose
+              the operations and jobs are that the request names
+    c  may    one verdict on all operations, the account that a permit runs with, and the labels that it puts on
     d  write  the record is durable before any effect
     e  with   the credential; when it cannot be had, that is recorded as the outcome
 
 Every step either answers or refuses with a reason; what none of them foresaw is a refusal too.
-Leaves out how a request arrives (`arbiter`) and how often the answer may be repeated there (`gateway`).
+Leaves out how a request arrives (`arbiter`), how often the answer may be repeated there (`gateway`), and what the
+upstream then says (`answered`).
 """
 
 import asyncio
@@ -16,13 +18,23 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from remit.access.ports import Authenticator, Classifier, Judge, Observer, Obtainer, Recorder, Revocations, Sessions
+from remit.access.ports import (
+    Authenticator,
+    Classifier,
+    Judge,
+    Observer,
+    Obtainer,
+    Recorder,
+    Revocations,
+    Sessions,
+    Works,
+)
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.identity import Identity
 from remit.model.names import decision_id
-from remit.model.operation import Group, Request
+from remit.model.operation import OTHERS, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.record import decision_record, outcome_record
@@ -33,7 +45,27 @@ LEASE_MS = 500
 """How long the gateway may repeat a permit, from when the decision began (DESIGN section 2, lease)."""
 
 _LARGE_BODY = 64 << 10
-"""Bytes from which on a body is classified beside the event loop: parsing more can take longer than 5 ms."""
+"""Bytes from which on a body is read and written beside the event loop: parsing more can take longer than 5 ms."""
+
+WORKS = frozenset(
+    {
+        "BatchPredictionJob",
+        "CustomJob",
+        "DataLabelingJob",
+        "HyperparameterTuningJob",
+        "NasJob",
+        "NotebookExecutionJob",
+        "Operation",
+        "PipelineJob",
+        "Schedule",
+        "TrainingPipeline",
+        "TuningJob",
+    }
+)
+"""Types of what belongs to whoever started it. Starting one names the project, not the thing."""
+
+LABEL = "remit-decision"
+"""What is stamped: the decision alone, since people's names are nobody's business at the cloud."""
 
 _log = logging.getLogger(__name__)
 _NEVER_LEASED = frozenset({Group.LAUNCH, Group.CHANGE, Group.ADMINISTER})
@@ -41,7 +73,10 @@ _NEVER_LEASED = frozenset({Group.LAUNCH, Group.CHANGE, Group.ADMINISTER})
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """The rooms that the stories ask, fitted by `assembly`. `clock` gives microseconds since the epoch."""
+    """The rooms that the stories ask, fitted by `assembly`.
+
+    `clock` gives microseconds since the epoch; `labels`: whether what is created gets a label that names its decision.
+    """
 
     authenticator: Authenticator
     sessions: Sessions
@@ -51,7 +86,9 @@ class Rooms:
     judge: Judge
     recorder: Recorder
     obtainer: Obtainer
+    works: Works
     clock: Callable[[], int]
+    labels: bool = False
 
 
 class Decide:
@@ -60,8 +97,11 @@ class Decide:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    async def __call__(self, wire: WireRequest) -> Answer:
-        """Decides one wire request; never raises, since whatever goes wrong is a refusal with a reason."""
+    async def __call__(self, wire: WireRequest, refused: Refused | None = None) -> Answer:
+        """Decides one wire request; never raises, since whatever goes wrong is a refusal with a reason.
+
+        `refused`: why it must not be asked, for what was seen where it arrived; it is recorded like every refusal.
+        """
         began = self._rooms.clock()
         circumstances = Circumstances(
             now=began // 1_000_000, peer=wire.peer, job=wire.job, epoch=self._rooms.revocations.epoch
@@ -76,7 +116,7 @@ class Decide:
             wire_path=wire.target.partition("?")[0],
         )
         try:
-            return await self._tell(wire, draft)
+            return await self._tell(wire, draft, refused)
         except NotRecorded as error:
             _log.error("decision %s could not be recorded: %s", draft.id, error.message)
             return _refuse(draft, Refused(Reason.RECORD_UNAVAILABLE))
@@ -84,12 +124,15 @@ class Decide:
             _log.error("decision %s failed: %s", draft.id, type(error).__name__)
             return _refuse(draft, Refused(Reason.PLANE_UNAVAILABLE))
 
-    async def _tell(self, wire: WireRequest, draft: Decision) -> Answer:
+    async def _tell(self, wire: WireRequest, draft: Decision, unasked: Refused | None) -> Answer:
         rooms = self._rooms
         purpose: Purpose | None = None
         token: UnverifiedToken | None = None
+        body: bytes | None = None
         decision = draft
         try:
+            if unasked is not None:
+                raise unasked
             # a who
             identity, token = await identify(rooms, wire.token, wire.session, draft.circumstances.now)
             decision = replace(decision, identity=identity)
@@ -99,8 +142,12 @@ class Decide:
             # c0 the circumstances
             circumstances = rooms.observer.observe(identity, draft.circumstances)
             decision = replace(decision, request=request, circumstances=circumstances)
+            request = await others(rooms, identity, request)
+            decision = replace(decision, request=request)
             # c may
-            decision, purpose = judge(rooms, decision, identity, request)
+            judged, purpose = judge(rooms, decision, identity, request)
+            body = await stamp(rooms, wire, judged)
+            decision = judged
         except Refused as refused:
             decision = replace(decision, verdict=refusal(refused))
         # d write
@@ -111,7 +158,8 @@ class Decide:
         credential = await obtain(rooms, decision, decision.identity, token, purpose)
         if isinstance(credential, Refused):
             return _refuse(decision, credential)
-        return Answer(decision, credential, _lease_ms(decision, credential))
+        tell = decision.request is not None and decision.request.starts
+        return Answer(decision, credential, _lease_ms(decision, credential), body, tell)
 
 
 async def identify(
@@ -135,6 +183,27 @@ async def classify(rooms: Rooms, wire: WireRequest) -> Request:
     return rooms.classifier.classify(wire)
 
 
+async def others(rooms: Rooms, identity: Identity, request: Request) -> Request:
+    """Step c0: the request, with one more operation for each thing in it that somebody else started, or nobody known.
+
+    Raises `Refused` when that cannot be looked up.
+    """
+    asked: dict[str, tuple[Resource, str]] = {}
+    for operation in request.operations:
+        for resource in operation.resources:
+            if resource.type in WORKS:
+                asked.setdefault(resource.name, (resource, operation.action.id))
+    if not asked:
+        return request
+    owners = await rooms.works.owners(asked)
+    more = tuple(
+        Operation(OTHERS, (resource,), within=method)
+        for name, (resource, method) in asked.items()
+        if owners.get(name) != identity.principal.key
+    )
+    return replace(request, operations=(*request.operations, *more)) if more else request
+
+
 def judge(rooms: Rooms, decision: Decision, identity: Identity, request: Request) -> tuple[Decision, Purpose | None]:
     """Step c: the verdict, and with a permit the purpose of the credential; raises `Refused` when none is mapped."""
     verdict = rooms.judge.decide(identity, request, decision.circumstances)
@@ -143,6 +212,23 @@ def judge(rooms: Rooms, decision: Decision, identity: Identity, request: Request
         return judged, None
     purpose = rooms.obtainer.purpose(identity, request)
     return replace(judged, account=purpose.account), purpose
+
+
+async def stamp(rooms: Rooms, wire: WireRequest, decision: Decision) -> bytes | None:
+    """Step c, for a permit: the body with the decision's label in it, `None` where none belongs; raises `Refused`."""
+    request = decision.request
+    if not decision.permitted or request is None or not request.stampable or not rooms.labels:
+        return None
+    labels = {LABEL: decision.id}
+    try:
+        if len(wire.body) > _LARGE_BODY:
+            return await asyncio.to_thread(rooms.classifier.stamp, wire, labels)
+        return rooms.classifier.stamp(wire, labels)
+    except Refused:
+        raise
+    except Exception as error:  # noqa: BLE001 - fail closed: what nobody foresaw here is recorded as a refusal as well
+        _log.error("decision %s could not be stamped: %s", decision.id, type(error).__name__)
+        raise Refused(Reason.PLANE_UNAVAILABLE, "the request could not be labelled with its decision") from None
 
 
 async def obtain(
@@ -179,7 +265,7 @@ def _refuse(decision: Decision, refused: Refused) -> Answer:
 def _lease_ms(decision: Decision, credential: Credential) -> int:
     """How long the answer may be repeated: never for what changes the world, never past the token's or our own end."""
     request, identity = decision.request, decision.identity
-    if request is None or identity is None or not request.leasable:
+    if request is None or identity is None or not request.leasable or request.starts or request.stampable:
         return 0
     if any(operation.action.group in _NEVER_LEASED for operation in request.operations):
         return 0

@@ -64,10 +64,16 @@ class Works(Protocol):
     """audit: what was started, and by whom."""
 
     async def owners(self, names: Collection[str]) -> Mapping[str, str]:
-        """The principal key of whoever started each of these (canonical names); the unknown are left out."""
+        """The principal key of whoever started each of these (canonical names); the unknown are left out.
+
+        Raises `Refused` when that cannot be looked up.
+        """
 
     async def started(self, name: str, principal: str, decision: str, at: int) -> None:
-        """Writes down who started something, for good: the first word counts. Raises `NotRecorded`."""
+        """Writes down who started something, for good; raises `NotRecorded`.
+
+        The first word counts until somebody else starts a thing of the same name: then it is nobody's.
+        """
 
 
 class Judge(Protocol):

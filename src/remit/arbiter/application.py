@@ -1,7 +1,6 @@
 """The routes of the arbiter, and the server that they run on (granian, one process, a Unix socket)."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from remit.arbiter.account import Account
-from remit.arbiter.check import PREFIX, Check
+from remit.arbiter.answered import PATH as ANSWERED
+from remit.arbiter.answered import Answered
+from remit.arbiter.check import FORWARDED, PREFIX, Check
 from remit.arbiter.events import Events
 from remit.arbiter.health import Health
 from remit.arbiter.person import Person
 from remit.arbiter.revoke import Revocations
 from remit.arbiter.sign_in import SignInPages
+from remit.arbiter.sockets import taking_the_place_of
 from remit.arbiter.token import Token
 
 API_PATHS = (
@@ -36,7 +38,7 @@ API_PATHS = (
     "/sign-out",
     "/account",
 )
-"""What the gateway's door passes on to the arbiter; never the check."""
+"""What the gateway's door passes on to the arbiter; never a check, never the report of an answer."""
 
 API_PREFIXES = ("/sign-in/", "/sign-out/", "/.well-known/", "/saml/")
 """Likewise everything below these."""
@@ -56,6 +58,7 @@ class Endpoints:
     """
 
     check: Check
+    answered: Answered
     token: Token
     person: Person
     revocations: Revocations
@@ -76,6 +79,8 @@ def application(endpoints: Endpoints) -> Starlette:
     return Starlette(
         routes=[
             Route(PREFIX + "/{path:path}", endpoints.check.__call__, methods=_METHODS),
+            Route(FORWARDED, endpoints.check.forwarded, methods=["GET"]),
+            Route(ANSWERED, endpoints.answered.__call__, methods=["POST"]),
             Route("/v1/token", endpoints.token.__call__, methods=["POST"]),
             Route("/v1/identity", endpoints.person.identity),
             Route("/v1/decision", endpoints.person.decision),
@@ -99,19 +104,16 @@ def _published(document: Callable[[], Document]) -> Callable[[Request], Awaitabl
     return answer
 
 
-async def serve(app: Starlette, socket: Path, stop: asyncio.Event) -> None:
-    """Serves on a Unix socket that only this user may open, until `stop` is set."""
-    socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anybody waits for this loop
-    old = os.umask(0o177)
-    try:
-        server = Server(app, uds=socket, interface=Interfaces.ASGI, websockets=False, log_enabled=False)
+async def serve(app: Starlette, socket: Path, *stops: asyncio.Event) -> None:
+    """Serves on a Unix socket that only this user may open, until one of the events is set."""
+    with taking_the_place_of(socket) as own:
+        server = Server(app, uds=own, interface=Interfaces.ASGI, websockets=False, log_enabled=False)
         task = asyncio.create_task(server.serve())
-        while not socket.exists() and not task.done():  # noqa: ASYNC110, ASYNC240 - granian tells nobody that it listens
+        while not own.exists() and not task.done():  # noqa: ASYNC110 - granian tells nobody that it listens
             await asyncio.sleep(0.01)
-    finally:
-        os.umask(old)
-    waiter = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    waiters = [asyncio.create_task(stop.wait()) for stop in stops]
+    await asyncio.wait({task, *waiters}, return_when=asyncio.FIRST_COMPLETED)
     server.stop()  # type: ignore[no-untyped-call]  # granian publishes no type for it
-    waiter.cancel()
+    for waiter in waiters:
+        waiter.cancel()
     await task

@@ -7,6 +7,7 @@ the same. With `?groups=paths` the first also tells by which path each group cam
     "paths": [{"group": ID, "name": NAME, "path": [{"id": ID, "name": NAME}, …]}]    from the direct group upwards
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,7 @@ from remit.model.secret import UnverifiedToken
 
 Authenticate = Callable[[UnverifiedToken, int], Awaitable[Identity]]
 Find = Callable[[str], Mapping[str, Any] | None]
+"""A decision by its id, with what became known of it later; may block."""
 _PRIVATE = {"cache-control": "no-store"}
 Paths = Callable[[Principal], Awaitable[Sequence[Mapping[str, Any]]]]
 _SHOWN = (
@@ -38,6 +40,10 @@ _SHOWN = (
     "action",
     "resource",
     "project",
+    "failed",
+    "started",
+    "upstream",
+    "upstream_detail",
 )
 
 
@@ -78,7 +84,7 @@ class Person:
             identity = await self._who(request)
         except Refused as refused:
             return _refused(refused)
-        found = self._find(request.query_params.get("id", ""))
+        found = await asyncio.to_thread(self._find, request.query_params.get("id", ""))
         if found is None or found.get("principal") != identity.principal.key:
             return JSONResponse({"error": "not_found", "error_description": "no decision of yours has this id"}, 404)
         return JSONResponse({key: found[key] for key in _SHOWN if key in found}, headers=_PRIVATE)

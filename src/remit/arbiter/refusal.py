@@ -2,6 +2,7 @@
 
 REST callers get Google's error object, gRPC callers a status and a message, so that an SDK raises what its users know
 (`PermissionDenied`, `Unauthenticated`, …). The message always holds the reason, the decision and what to do.
+A refusal of Remit's own has `x-remit-reason`; `x-remit-upstream` stands on a cloud's refusals only, and never here.
 Sources: google/rpc/status.proto, google/rpc/error_details.proto (ErrorInfo), gRPC over HTTP/2 (percent-encoding),
 RFC 6750 section 3 and Entra's claims challenge for `www-authenticate`.
 """
@@ -66,8 +67,11 @@ def _wanted(verdict: Verdict) -> dict[str, object]:
     return {}
 
 
-def headers(decision: Decision) -> dict[str, str]:
-    """The response headers of a refusal, for the gateway and for whoever asks in its place."""
+def headers(decision: Decision, location: str = "") -> dict[str, str]:
+    """The response headers of a refusal, for the gateway and for whoever asks in its place.
+
+    `location`: where a browser is sent to sign in, a path of the door's.
+    """
     code, _ = _GRPC[status(decision)]
     result = {
         "x-remit-decision": decision.id,
@@ -77,6 +81,8 @@ def headers(decision: Decision) -> dict[str, str]:
     }
     if status(decision) == 401:  # noqa: PLR2004 - HTTP 401, which must say how to authenticate (RFC 9110 section 15.5.2)
         result["www-authenticate"] = challenge(decision) or "Bearer"
+    if location:
+        result["location"] = location
     return result
 
 

@@ -13,7 +13,6 @@ Source: envoy.service.ext_proc.v3 (external_processor.proto), protobuf.dev/encod
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from remit.arbiter.sockets import taking_the_place_of
 from remit.model.outcome import Outcome
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -86,13 +86,9 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((_Process(self._watch),))
-        socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anybody waits for this loop
-        old = os.umask(0o177)
-        try:
-            server.add_insecure_port(f"unix:{socket}")
+        with taking_the_place_of(socket) as own:
+            server.add_insecure_port(f"unix:{own}")
             await server.start()
-        finally:
-            os.umask(old)
         looking = asyncio.create_task(self._keep_looking())
         try:
             yield

@@ -19,7 +19,7 @@ from remit.audit.spool import Spool
 from remit.audit.store import SegmentStore
 from remit.audit.timeline_sql import CREATE, INSERT_ACCESS, INSERT_ENTRIES, TIMELINE
 
-_ASKED = ("decision", "outcome", "revocation")
+_ASKED = ("decision", "outcome", "started", "answer", "revocation")
 _BATCH = 20_000
 """Entries handed to DuckDB at once: some 20 MB."""
 
@@ -33,9 +33,10 @@ class Query:
 
     `who`: a principal's key, or a display name in any case; `resource`: part of a canonical name, of any resource that
     was touched; `action`: a method id or its end (`predict`); `outcome`: `permit`, `deny`, `step_up`,
-    `needs_approval`, or `failed` for a permit whose credential could not be had; `since`, `until`: microseconds, the
-    latter not included; `limit`: the newest so many; `everything`: also what passed without being decided on (tunnels
-    that opened, health and token endpoints), which is noise to most questions.
+    `needs_approval`, `failed` for a permit whose credential could not be had, `started` for what came into being by
+    one, or `refused` for one that its upstream refused; `since`, `until`: microseconds, the latter not included;
+    `limit`: the newest so many; `everything`: also what passed without being decided on (tunnels that opened, health
+    and token endpoints), which is noise to most questions.
     """
 
     who: str = ""
@@ -54,11 +55,13 @@ class Query:
 class TimelineRow:
     """One thing that happened. `time`: microseconds since the epoch.
 
-    `kind`: `decision`, `access`, `outcome`, or `revocation`, whose `principal` is who asked for it, whose `resource` is
-    whom it ended, and whose `outcome` is `revoke` or `lift`.
+    `kind`: `decision`, `access`, `outcome`; `started`, whose `resource` came into being; `answer`, an upstream's
+    refusal, whose reason is its probable cause; or `revocation`, whose `principal` is who asked for it, whose
+    `resource` is whom it ended, and whose `outcome` is `revoke` or `lift`.
 
     Of an access row, everything but `time`, `status` and `detail` is its decision's, and empty when Envoy refused the
-    request without asking. `status`: the HTTP status that the caller got, 0 for the other kinds.
+    request without asking. `status`: the HTTP status that the caller got, of an answer the upstream's, 0 for the other
+    kinds.
     """
 
     time: int

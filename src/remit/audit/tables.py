@@ -3,12 +3,21 @@
 `ledger_head` has one row: the tree as it stands, so that appending reads one row, whatever the ledger's size.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, text
 
 metadata = MetaData()
 
-STEPS: tuple[tuple[str, ...], ...] = ()
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE ledger_works (name VARCHAR NOT NULL, owner VARCHAR NOT NULL, PRIMARY KEY (name))",
+        "CREATE INDEX ledger_entries_later ON ledger_entries (at) WHERE type <> 'decision'",
+    ),
+)
 """Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
+
+LATER = text("type <> 'decision'")
+"""What `ledger_entries_later` holds: what became known of decisions later, few among many. As a literal, or SQLite does
+not see that the index has it (https://www.sqlite.org/partialindex.html, section 3)."""
 
 entries = Table(
     "ledger_entries",
@@ -18,6 +27,7 @@ entries = Table(
     Column("type", String, nullable=False),
     Column("entry", LargeBinary, nullable=False),
     Column("leaf", LargeBinary(32), nullable=False),
+    Index("ledger_entries_later", "at", sqlite_where=LATER, postgresql_where=LATER),
 )
 """`position`: from 0; `at`: microseconds, 0 when an entry has no time; `entry`: canonical bytes; `leaf`: their hash."""
 
@@ -45,3 +55,11 @@ segments = Table(
     Column("position", BigInteger, nullable=False),
 )
 """Which entry holds which segment's manifest: what makes entering one idempotent."""
+
+works = Table(
+    "ledger_works",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("owner", String, nullable=False),
+)
+"""What was started: its canonical `name`, and the key of whoever started it, empty once two different ones did."""

@@ -13,7 +13,8 @@ CREATE TABLE entries (
         "type" VARCHAR, decision VARCHAR, "at" BIGINT, outcome VARCHAR, reasons VARCHAR[], reason VARCHAR,
         policies VARCHAR[], principal VARCHAR, "name" VARCHAR, "action" VARCHAR, resource VARCHAR,
         resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR, effect VARCHAR, scope VARCHAR,
-        subject VARCHAR, actor VARCHAR, because VARCHAR, session VARCHAR, job VARCHAR
+        subject VARCHAR, actor VARCHAR, because VARCHAR, session VARCHAR, job VARCHAR,
+        cause VARCHAR, status BIGINT
     )
 );
 CREATE TABLE access (
@@ -29,7 +30,7 @@ SELECT from_json(line::JSON, '{
     "reason": "VARCHAR", "policies": ["VARCHAR"], "principal": "VARCHAR", "name": "VARCHAR", "action": "VARCHAR",
     "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR",
     "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR",
-    "session": "VARCHAR", "job": "VARCHAR"
+    "session": "VARCHAR", "job": "VARCHAR", "cause": "VARCHAR", "status": "BIGINT"
 }')
 FROM (SELECT unnest(?::VARCHAR[]) AS line)
 """
@@ -58,6 +59,13 @@ happened AS (
     SELECT entry.at, 1, position, 'outcome', entry.decision, 'failed', [entry.reason], 0,
         concat_ws(': ', entry.hop, entry.detail), NULL, NULL
     FROM entries WHERE entry.type = 'outcome'
+    UNION ALL
+    SELECT entry.at, 1, position, 'started', entry.decision, 'started', NULL, 0, NULL, entry.principal, entry.resource
+    FROM entries WHERE entry.type = 'started'
+    UNION ALL
+    SELECT entry.at, 3, position, 'answer', entry.decision, 'refused', [entry.cause], coalesce(entry.status, 0),
+        entry.detail, NULL, NULL
+    FROM entries WHERE entry.type = 'answer'
     UNION ALL
     SELECT entry.at, 1, position, 'revocation', coalesce(entry.decision, ''), entry.effect, NULL, 0,
         concat_ws(' ', entry.scope, nullif(entry.because, '')), entry.actor, entry.subject

@@ -14,6 +14,9 @@ _MICROSECONDS = 1_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+_OUTCOMES = ["", "permit", "deny", "step_up", "needs_approval", "failed", "started", "refused"]
+
+
 @click.group()
 def command() -> None:
     """Ask the record who did what, and check that nobody changed it."""
@@ -25,7 +28,11 @@ def command() -> None:
 @click.option("--resource", default="", help="Part of a resource's canonical name.")
 @click.option("--action", default="", help="A method id, or its end, such as `predict`.")
 @click.option("--project", default="", help="A project id.")
-@click.option("--outcome", default="", type=click.Choice(["", "permit", "deny", "step_up", "needs_approval", "failed"]))
+@click.option(
+    "--outcome",
+    default="",
+    type=click.Choice(["", "permit", "deny", "step_up", "needs_approval", "failed", "started", "refused"]),
+)
 @click.option("--decision", default="", help="A decision id.")
 @click.option("--since", default="", help="A time (2026-11-22T10:00) or an age (15m, 2h, 7d).")
 @click.option("--until", default="", help="The same; not included.")

@@ -2,14 +2,16 @@
 
 Implements `access.ports.Obtainer` (DESIGN section 7). Two ways lead to Google: people of the Entra tenant go by their
 token, on their behalf; workloads, people of other providers, and sessions that hold no token go by Remit's own issuer.
-Leaves out: whether anything is permitted.
+To a service of the estate leads one: Remit's assertion (`assertion`). Leaves out: whether anything is permitted.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from remit.credentials import assertion
+from remit.credentials.assertion import Assertions
 from remit.credentials.azure_imds import ManagedIdentity
 from remit.credentials.cache import Part, TokenCache, cache_key
 from remit.credentials.entra_obo import EntraOnBehalfOf
@@ -21,6 +23,7 @@ from remit.credentials.purpose import purpose_of
 from remit.credentials.settings import CredentialSettings
 from remit.model.credential import Credential, Purpose
 from remit.model.errors import HopFailed
+from remit.model.estate import Service
 from remit.model.identity import Identity, Kind
 from remit.model.operation import Request
 from remit.model.reasons import Reason
@@ -51,10 +54,11 @@ class OwnWay:
 
 
 class Obtainer:
-    """The ways to Google. `clock`: monotonic seconds, `wall`: seconds since the epoch.
+    """The ways to Google, and to services. `clock`: monotonic seconds, `wall`: seconds since the epoch.
 
     `own`: the way of those whom Entra exchanges nothing for, `None` where nobody of them may come; `patience`: seconds
-    that a call through the gateway waits for its token, `None` for as long as the hops take.
+    that a call through the gateway waits for its token, `None` for as long as the hops take; `services`: those of the
+    estate, and `assertions`: what they are told who asks with, `None` where there are none.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Obtainer:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         patience: float | None = None,
+        assertions: Assertions | None = None,
+        services: Sequence[Service] = (),
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -80,20 +86,30 @@ class Obtainer:
         self._wall = wall
         self._dropped_at = -DROP_PAUSE
         self._patience = patience
+        self._assert = assertions
+        self._services = tuple(services)
         self._leaves = TokenCache("google-iam", floor=FLOOR, clock=clock)
         self._federated = TokenCache("google-sts", floor=MIDDLE_FLOOR, clock=clock)
         self._on_behalf = TokenCache("entra-obo", floor=MIDDLE_FLOOR, clock=clock)
         self._assertions = TokenCache("azure-imds", floor=MIDDLE_FLOOR, clock=clock)
 
     def purpose(self, identity: Identity, request: Request) -> Purpose:
-        """The account and scopes that a permitted request runs with; raises `Refused` when none is mapped."""
-        return purpose_of(identity, request, self._settings.mappings, self._settings.lifetime)
+        """The account and scopes that a permitted request runs with, or the audience of the service that it is for.
+
+        Raises `Refused` when no account is mapped, or when the request is for several parties.
+        """
+        return purpose_of(identity, request, self._settings.mappings, self._settings.lifetime, self._services)
 
     async def obtain(self, identity: Identity, token: UnverifiedToken | None, purpose: Purpose) -> Credential:
-        """A credential with at least five minutes left; raises `HopFailed`.
+        """A credential with at least five minutes left, or an assertion with less than one; raises `HopFailed`.
 
         `token`: the one that proved the identity, `None` for a session that holds none.
         """
+        if purpose.audience:
+            if self._assert is None:
+                message = "no assertions are configured, and a service is told in no other way who asks"
+                raise HopFailed(assertion.HOP, Reason.EXCHANGE_REFUSED, message)
+            return await self._assert.obtain(identity, purpose.audience)
         who, federate = self._way(identity, token)
         what = (purpose.account, purpose.scopes, purpose.buckets, str(purpose.lifetime))
         # buckets are asked for at the broker, whose callers wait

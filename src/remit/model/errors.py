@@ -40,7 +40,8 @@ class Refused(RemitError):
 class HopFailed(Refused):
     """A hop on the way to a credential failed.
 
-    `hop`: `azure-imds`, `entra-obo`, `own-issuer`, `google-sts`, `google-iam`, `google-downscope`.
+    `hop`: `azure-imds`, `entra-obo`, `own-issuer`, `google-sts`, `google-iam`, `google-downscope`,
+    `assertion`.
     """
 
     def __init__(self, hop: str, reason: Reason, message: str, *, hint: str = "") -> None:

@@ -58,7 +58,7 @@ UNTYPED = Action("remit.messages.untyped", Group.ADMINISTER)
 """Sending a message with parts that nobody can read beforehand: task inputs, pipeline specs, free JSON."""
 
 EXTERNAL = Action("remit.messages.external", Group.ADMINISTER)
-"""Sending a message that names what lies outside of the estate: a web address, a stranger's bucket or table."""
+"""Sending a message that names what is none of Google's: a web address, a file server, somebody's search or drive."""
 
 OTHERS = Action("remit.works.others", Group.ADMINISTER)
 """Reading or ending what somebody else started: their long-running operations and jobs."""

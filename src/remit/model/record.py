@@ -1,4 +1,4 @@
-"""The record: the durable entry of a decision, made before its effect.
+"""The record: the durable entry of a decision, made before its effect, and of what became known of the effect later.
 
 A record is a flat JSON object of strings, integers and lists of strings, so that its canonical form
 (RFC 8785) is plain sorted JSON. Never in it: a token, a body, a query string.
@@ -7,6 +7,7 @@ A record is a flat JSON object of strings, integers and lists of strings, so tha
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from remit.model.causes import Cause
 from remit.model.decision import Decision
 from remit.model.identity import Identity
 from remit.model.operation import Request
@@ -69,6 +70,37 @@ def outcome_record(decision: Decision, at: int, hop: str, reason: Reason, messag
     }
 
 
+def answer_record(decision: str, at: int, status: int, cause: Cause, detail: str) -> Mapping[str, Value]:
+    """The `answer/1` entry: a permitted request that its upstream refused, and the probable cause.
+
+    `at`: when it was told, microseconds since the epoch; `status`: HTTP; `detail`: as in `Answered`.
+    """
+    return {
+        "type": "answer",
+        "schema": "answer/1",
+        "decision": decision,
+        "at": at,
+        "status": status,
+        "cause": str(cause),
+        "detail": detail,
+    }
+
+
+def started_record(name: str, principal: str, decision: str, at: int) -> Mapping[str, Value]:
+    """The `started/1` entry: what came into being by a permitted request, which belongs to its caller from then on.
+
+    `name`: canonical; `principal`: `Principal.key`; `at`: when it was told, microseconds since the epoch.
+    """
+    return {
+        "type": "started",
+        "schema": "started/1",
+        "decision": decision,
+        "at": at,
+        "principal": principal,
+        "resource": name,
+    }
+
+
 def _who(identity: Identity | None) -> dict[str, Value]:
     if identity is None:
         return {"principal": ""}
@@ -101,4 +133,5 @@ def _what(request: Request | None) -> dict[str, Value]:
         "resources": [resource.name for operation in request.operations for resource in operation.resources],
         "project": request.first.resources[0].project,
         "acts_as": [operation.acts_as for operation in request.operations if operation.acts_as],
+        "starts": int(request.starts),
     }

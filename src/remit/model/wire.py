@@ -46,7 +46,8 @@ class UpstreamAnswer:
     """What an upstream answered to a permitted request, as far as the gateway reports it.
 
     `status`: HTTP; `grpc_status`: of a gRPC answer that failed, -1 for none; `message`: its `grpc-message`, decoded;
-    `body`: the whole body, or empty when it was larger than is reported.
+    `body`: the whole body, or empty when it was larger than is reported; `location`: the header, of an answer that
+    begins an upload.
     """
 
     status: int
@@ -54,6 +55,7 @@ class UpstreamAnswer:
     grpc_status: int = -1
     message: str = ""
     body: bytes = b""
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from remit.access.decide import LEASE_MS, Decide, Rooms
+from remit.access.decide import LABEL, LEASE_MS, WORKS, Decide, Rooms
 from remit.access.exchange import Exchange
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decision_id
-from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.operation import OTHERS, Action, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.record import Recorded
@@ -86,6 +86,9 @@ class House:
     told: list[str] = field(default_factory=list)
     entries: list[dict] = field(default_factory=list)
     doors: Doors = field(default_factory=Doors)
+    owned: dict[str, str] | Exception = field(default_factory=dict)
+    stamped: bytes | Exception = b"stamped"
+    labels: bool = True
 
     def _tell(self, step, value):
         self.told.append(step)
@@ -99,8 +102,18 @@ class House:
     def classify(self, wire):
         return self._tell("what", self.request)
 
+    async def owners(self, names):
+        assert names, "nobody asks for nothing"
+        found = self._tell("whose", self.owned)
+        return {name: found[name] for name in names if name in found}
+
+    def stamp(self, wire, labels):
+        self.put_on = dict(labels)
+        return self._tell("stamp", self.stamped)
+
     def decide(self, identity, request, circumstances):
         self.circumstances = circumstances
+        self.judged = request
         return self._tell("may", self.verdict)
 
     def purpose(self, identity, request):
@@ -126,11 +139,13 @@ class House:
             judge=self,
             recorder=self,
             obtainer=self,
+            works=self,
             clock=lambda: NOW * 1_000_000,
+            labels=self.labels,
         )
 
-    def run(self, wire=WIRE):
-        return asyncio.run(Decide(self.rooms())(wire))
+    def run(self, wire=WIRE, refused=None):
+        return asyncio.run(Decide(self.rooms())(wire, refused))
 
 
 def test_a_permit_tells_the_whole_story_in_order():
@@ -433,3 +448,133 @@ def test_the_broker_asks_for_revocations_too():
     assert answer.decision.verdict.reasons == (Reason.REVOKED,)
     assert house.doors.asked == [("revoked", DANA, "j-2", NOW)]
     assert house.entries[0]["reasons"] == ["revoked"]
+
+
+# what somebody started
+
+
+JOB = "//aiplatform.googleapis.com/projects/p/locations/l/customJobs/1"
+MINE, HERS = DANA.principal.key, f"{TENANT}/ada"
+
+
+def about(kind, *names, group=Group.OBSERVE, **more):
+    resources = tuple(Resource(kind, name, "p") for name in names)
+    return Request((Operation(Action("get", group), resources),), leasable=True, **more)
+
+
+@pytest.mark.parametrize("kind", sorted(WORKS))
+@pytest.mark.parametrize(("owner", "own"), [(MINE, True), (HERS, False), (None, False), (MINE.upper(), False)])
+def test_what_somebody_else_started_is_asked_for_besides(kind, owner, own):
+    house = House(request=about(kind, JOB), owned={JOB: owner} if owner else {})
+    answer = house.run()
+    assert house.told == ["who", "what", "whose", "may", "account", "write", "with"]
+    first, *more = house.judged.operations
+    assert first == house.request.first
+    assert more == ([] if own else [Operation(OTHERS, (Resource(kind, JOB, "p"),), within="get")])
+    assert answer.decision.request == house.judged
+    assert answer.lease_ms == (LEASE_MS if own else 0)
+    assert ("remit.works.others" in house.entries[0]["actions"]) != own
+
+
+def test_each_stranger_is_asked_for_once():
+    twice = Operation(
+        Action("two", Group.USE), (Resource("Operation", "//a/2", "p"), Resource("Operation", "//a/3", "p"))
+    )
+    request = about("Operation", "//a/1", "//a/2")
+    house = House(request=replace(request, operations=(*request.operations, twice)), owned={"//a/1": MINE})
+    house.run()
+    more = [(one.resources[0].name, one.within) for one in house.judged.operations if one.action == OTHERS]
+    assert more == [("//a/2", "get"), ("//a/3", "two")]
+
+
+@pytest.mark.parametrize("kind", ["Project", "Endpoint", "Model", "Bucket", "Service", "operation"])
+def test_nobody_asks_whose_anything_else_is(kind):
+    house = House(request=about(kind, JOB), owned=AssertionError())
+    assert house.run().decision.permitted
+    assert house.judged == house.request
+
+
+def test_a_denied_stranger_is_recorded_with_what_was_asked():
+    house = House(request=about("CustomJob", JOB), verdict=Verdict(Outcome.DENY, (Reason.NO_POLICY_PERMITS,)))
+    assert house.run().credential is None
+    assert house.entries[0]["actions"] == ["get", "remit.works.others"]
+
+
+@pytest.mark.parametrize("error", [Refused(Reason.PLANE_UNAVAILABLE), OSError("gone")])
+def test_not_knowing_whose_it_is_is_a_refusal(error):
+    house = House(request=about("CustomJob", JOB), owned=error)
+    answer = house.run()
+    assert answer.decision.verdict.reasons == (Reason.PLANE_UNAVAILABLE,)
+    assert answer.credential is None
+    assert "may" not in house.told
+
+
+# what is put on
+
+
+CREATE = replace(LAUNCH, starts=True, stampable=True)
+
+
+def test_what_is_created_names_its_decision_and_nobody():
+    house = House(request=CREATE)
+    answer = house.run(replace(WIRE, body=b"{}"))
+    assert house.told == ["who", "what", "may", "account", "stamp", "write", "with"]
+    assert (answer.body, answer.tell, answer.lease_ms) == (b"stamped", True, 0)
+    assert house.put_on == {LABEL: answer.decision.id}
+    assert MINE not in str(house.put_on)
+    assert house.entries[0]["starts"] == 1
+
+
+def test_nothing_is_stamped_where_nobody_wants_it_or_nothing_may_pass():
+    for house in (
+        House(request=CREATE, labels=False),
+        House(request=replace(CREATE, stampable=False)),
+    ):
+        answer = house.run()
+        assert (answer.body, answer.tell) == (None, True)
+    house = House(request=CREATE, verdict=Verdict(Outcome.DENY, (Reason.POLICY_FORBIDS,)))
+    answer = house.run()
+    assert (answer.body, answer.tell) == (None, False)
+    assert "stamp" not in house.told
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Refused(Reason.REQUEST_MALFORMED, "there are 64 labels already"), Reason.REQUEST_MALFORMED),
+        (ZeroDivisionError(), Reason.PLANE_UNAVAILABLE),
+    ],
+)
+def test_what_cannot_be_stamped_does_not_pass_and_is_recorded(error, reason):
+    house = House(request=CREATE, stamped=error)
+    answer = house.run()
+    assert (answer.decision.verdict.reasons, answer.credential, answer.body) == ((reason,), None, None)
+    [entry] = house.entries
+    assert (entry["outcome"], entry["reasons"], entry["account"]) == ("deny", [str(reason)], "")
+    assert "with" not in house.told
+
+
+@pytest.mark.parametrize("request_", [replace(PREDICT, starts=True), replace(PREDICT, stampable=True)])
+def test_what_starts_or_is_stamped_is_never_leased(request_):
+    assert House(request=request_).run().lease_ms == 0
+
+
+@pytest.mark.parametrize(("size", "beside"), [(64 << 10, False), ((64 << 10) + 1, True)])
+def test_a_large_body_is_stamped_beside_the_event_loop(size, beside):
+    where = []
+
+    class Stamps(House):
+        def stamp(self, wire, labels):
+            where.append(threading.current_thread() is not threading.main_thread())
+            return super().stamp(wire, labels)
+
+    assert Stamps(request=CREATE).run(replace(WIRE, body=b"x" * size)).body == b"stamped"
+    assert where == [beside]
+
+
+def test_what_must_not_be_asked_is_recorded_and_asks_nobody():
+    house = House()
+    answer = house.run(WIRE, Refused(Reason.REQUEST_MALFORMED, "the request comes from another site"))
+    assert house.told == ["write"]
+    assert (answer.decision.verdict.reasons, answer.credential) == ((Reason.REQUEST_MALFORMED,), None)
+    assert house.entries[0]["detail"] == "the request comes from another site"

@@ -115,6 +115,7 @@ class House:
             judge=self,
             recorder=self,
             obtainer=self,
+            works=self,
             clock=lambda: NOW * 1_000_000,
         )
         return Revoke(rooms, self, Known(frozenset({TID, "github"}), self.seen))

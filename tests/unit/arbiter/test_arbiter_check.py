@@ -23,7 +23,7 @@ def ask(headers, outcome=Outcome.PERMIT, reason=Reason.POLICY_PERMITS, epoch=7):
     """The answer, and the request as the story got it."""
     asked = []
 
-    async def decide(wire):
+    async def decide(wire, refused):
         asked.append(wire)
         circumstances = Circumstances(now=NOW, epoch=epoch)
         decision = Decision(decision_id(NOW * 1_000_000), NOW * 1_000_000, Verdict(outcome, (reason,)), circumstances)

@@ -12,6 +12,7 @@ import pytest
 
 from remit.arbiter import refusal
 from remit.arbiter.account import Account
+from remit.arbiter.answered import Answered
 from remit.arbiter.application import Endpoints, application, serve
 from remit.arbiter.check import Check
 from remit.arbiter.events import Events
@@ -72,9 +73,12 @@ class House:
         self.wrong = {"ledger": "", "identities": ""}
         self.noted = ""
 
-    async def decide(self, wire):
+    async def decide(self, wire, refused):
         self.asked.append(wire)
-        return self.answer
+        return Answer(denied(refused.reason)) if refused else self.answer
+
+    async def learn(self, decision, host, answer):
+        return None
 
     async def exchange(self, token, project, peer, job):
         self.exchanged.append((token.reveal(), project, peer, job))
@@ -102,6 +106,7 @@ class House:
         return application(
             Endpoints(
                 check=Check(self.decide),
+                answered=Answered(self.learn),
                 token=Token(self.exchange, clock),
                 person=Person(self.authenticate, self.decisions.get, clock),
                 health=Health({name: self.probe(name) for name in self.wrong}, {"people": lambda: self.noted}),
@@ -468,9 +473,10 @@ def test_nobody_is_shown_nothing(house, client, path):
 
 
 def test_one_s_own_decision(house, client):
-    house.decisions["d-1"] = {"principal": "tid/dana", "decision": "d-1", "challenge": "c1", "peer": "10.0.0.1"}
+    later = {"upstream": "quota", "upstream_detail": "CustomJobs", "started": ["//j/1"]}
+    house.decisions["d-1"] = {"principal": "tid/dana", "decision": "d-1", "peer": "10.0.0.1", **later}
     answer = client.get("/v1/decision", params={"id": "d-1"}, headers=bearer())
-    assert answer.json() == {"decision": "d-1", "challenge": "c1"}
+    assert answer.json() == {"decision": "d-1", **later}
 
 
 def test_somebody_else_s_decision_looks_like_none(house, client):
@@ -547,7 +553,8 @@ def test_a_browsers_session_is_an_identity_when_there_is_no_other(house, client)
     client.get("/check/v1/x", headers={"cookie": "__Host-remit=secret", "authorization": "nonsense"})
     assert (house.asked[-1].session, house.asked[-1].token) == (None, None)
     answer = client.get("/check/v1/x", headers={"cookie": "__Host-remit=a; __Host-remit=b"})
-    assert answer.status_code == 400
+    assert (answer.status_code, answer.headers["x-remit-reason"]) == (400, "request_ambiguous")
+    assert house.asked[-1].session is None
 
 
 def test_a_program_behind_the_sidecar_is_not_challenged():

@@ -28,10 +28,10 @@ PURPOSE = Purpose(ENGINEER, (CLOUD_PLATFORM,))
 Tell = Callable[..., None]
 
 
-def _operation(action: str, *names: str, project: str = TEST) -> Operation:
+def _operation(action: str, *names: str, project: str = TEST, group: Group = Group.USE) -> Operation:
     names = names or (f"//cloudresourcemanager.googleapis.com/projects/{project}",)
     resources = tuple(Resource("Any", name, project) for name in names)
-    return Operation(Action(action, Group.USE), resources)
+    return Operation(Action(action, group), resources)
 
 
 def _bucket(name: str, tail: str = "") -> str:
@@ -54,7 +54,7 @@ def _purposes(tell: Tell, identity: Any, *operations: Operation) -> Purpose:
     "action",
     [
         "aiplatform.projects.locations.endpoints.predict",
-        "logging.entries.list",
+        "logging.logs.delete",
         "cloudresourcemanager.projects.get",
     ],
 )
@@ -67,7 +67,7 @@ def test_storage_gets_its_own_scope_and_its_buckets_only(tell: Tell, somebody: A
         tell,
         somebody(),
         _operation("storage.objects.get", _bucket("b-data", "/objects/x")),
-        _operation("storage.objects.create", _bucket("a-staging"), _bucket("b-data")),
+        _operation("storage.objects.create", _bucket("a-staging"), _bucket("b-data"), group=Group.CHANGE),
     )
     assert purpose == Purpose(ENGINEER, (STORAGE,), ("a-staging", "b-data"), 900)
 
