@@ -1,10 +1,12 @@
 """The two faces of one table: gRPC, and REST by the rules of google/api/http.proto.
 
-What a method does is one function of `Call`; it cannot tell over which transport it was asked. Left out: streams from
-the client, streams of JSON, compression, `$fields`. Errors: google/rpc/code.proto, cloud.google.com/apis/design/errors.
+What a method does is one function of `Call`; it cannot tell over which transport it was asked. A stream's messages go
+out one by one as they come, over REST as server-sent events (`alt=sse`) or as a JSON array. Left out: streams from the
+client, compression, `$fields`. Errors: google/rpc/code.proto, cloud.google.com/apis/design/errors.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +15,7 @@ import grpc
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from remit.lab.api_table import Binding, Method, Proto, Table
+from remit.lab.api_table import Binding, Method, Proto, Table, place
 from remit.lab.errors import CloudError
 from remit.lab.http import Request, Response
 
@@ -25,36 +27,57 @@ MAXIMUM = 64 * _MIB  # bytes of one message: well above what Vertex AI takes (10
 
 @dataclass(slots=True)
 class Call:
-    """One call. `reason`: `x-goog-request-reason`; `answer_headers`: what the method adds to the answer."""
+    """One call. `reason`: `x-goog-request-reason`; `answer_headers`: what the method adds to the answer.
+
+    `asked_as`: the full name under which the method was called, where `method` is another version's of the same.
+    """
 
     method: Method
     request: Proto
     authorization: str
     reason: str = ""
     answer_headers: dict[str, str] = field(default_factory=dict)
+    asked_as: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """The method that was called, `SERVICE.METHOD`."""
+        return self.asked_as or f"{self.method.service}.{self.method.name}"
 
 
-Answer = Callable[[Call], Awaitable[Sequence[Proto]]]
+Messages = Sequence[Proto] | AsyncGenerator[Proto, None]
+Answer = Callable[[Call], Awaitable[Messages]]
+Check = Callable[[Call], CloudError | None]
 
 
 class Surface:
-    """Serves some methods of the table. `answer` gives one message, for a stream any number; it raises `CloudError`."""
+    """Serves some methods of the table. `answer` gives one message, for a stream any number; it raises `CloudError`.
+
+    `refuse`: what a front end refuses before the method is asked (a fault), `None` for what passes.
+    """
 
     def __init__(self, table: Table, methods: Mapping[str, Method], answer: Answer) -> None:
         self._table = table
-        self._answer = answer
+        self._asked = answer
+        self.refuse: Check = lambda _: None
         self._methods = {path: method for path, method in methods.items() if not method.client_streaming}
-        self._routes = [(binding, method) for method in self._methods.values() for binding in method.bindings]
-        self.grpc = _GrpcFace(self._methods, answer)
+        self._routes: dict[tuple[str, str, str], list[tuple[Binding, Method]]] = {}
+        for method in self._methods.values():
+            for binding in method.bindings:
+                self._routes.setdefault(binding.place, []).append((binding, method))
+        self.grpc = _GrpcFace(self._methods, self._answer)
+
+    async def _answer(self, call: Call) -> Messages:
+        if refusal := self.refuse(call):
+            raise refusal
+        return await self._asked(call)
 
     async def handle(self, request: Request) -> Response:
         """The REST face."""
         try:
             return await self._rest(request)
         except CloudError as error:
-            challenge = {"www-authenticate": 'Bearer realm="https://accounts.google.com/"'}
-            headers = _JSON | (challenge if error.code is grpc.StatusCode.UNAUTHENTICATED else {})
-            return Response(error.http_status, error.json(), headers)
+            return Response(error.http_status, error.json(), _JSON | error.challenge)
 
     async def _rest(self, request: Request) -> Response:
         binding, method, names = self._route(request)
@@ -65,16 +88,42 @@ class Surface:
             request.headers.get("x-goog-request-reason", ""),
         )
         messages = await self._answer(call)
-        if method.response.DESCRIPTOR.full_name == "google.api.HttpBody":
-            headers = {"content-type": messages[0].content_type if messages else "application/octet-stream"}
-            return Response(200, b"".join(message.data for message in messages), headers | call.answer_headers)
         numbers = "enum-encoding=int" in (request.parameter("$alt") or request.parameter("alt"))
-        found = json_format.MessageToJson(messages[0], use_integers_for_enums=numbers, descriptor_pool=self._table.pool)
-        return Response(200, found.encode() + b"\n", _JSON | call.answer_headers)
+        if method.response.DESCRIPTOR.full_name == "google.api.HttpBody":
+            return await _raw(messages, call)
+        if method.server_streaming:
+            events = (request.parameter("$alt") or request.parameter("alt")).startswith("sse")
+            return await self._stream(messages, call, events=events, numbers=numbers)
+        found = self._json(await anext(_each(messages)), numbers=numbers)
+        return Response(200, found + b"\n", _JSON | call.answer_headers)
+
+    async def _stream(self, messages: Messages, call: Call, *, events: bool, numbers: bool) -> Response:
+        """Many messages; an error before the first is an error, a later one stands where a message would."""
+        found = _each(messages)
+        first = await anext(found, None)
+
+        async def each() -> AsyncGenerator[bytes, None]:
+            try:
+                async with contextlib.aclosing(found):
+                    if first is not None:
+                        yield self._json(first, numbers=numbers)
+                    async for message in found:
+                        yield self._json(message, numbers=numbers)
+            except CloudError as error:
+                yield error.json()
+
+        kind = {"content-type": "text/event-stream"} if events else _JSON
+        return Response(200, headers=kind | call.answer_headers, parts=_events(each()) if events else _array(each()))
+
+    def _json(self, message: Proto, *, numbers: bool) -> bytes:
+        text = json_format.MessageToJson(
+            message, use_integers_for_enums=numbers, indent=None, descriptor_pool=self._table.pool
+        )
+        return text.encode()
 
     def _route(self, request: Request) -> tuple[Binding, Method, tuple[str, ...]]:
-        for binding, method in self._routes:
-            if binding.verb == request.method:
+        if request.path.startswith("/"):
+            for binding, method in self._routes.get(place(request.method, request.path), ()):
                 found = binding.path.fullmatch(request.path)
                 if found:
                     return binding, method, found.groups()
@@ -84,7 +133,7 @@ class Surface:
         """The request message: the body first, then the query, the path last, so that the path always wins."""
         message = method.request()
         try:
-            if "http_body" in message.DESCRIPTOR.fields_by_name and binding.body == "*":
+            if "http_body" in message.DESCRIPTOR.fields_by_name and binding.body in {"*", "http_body"}:
                 message.http_body.data = request.body
                 message.http_body.content_type = request.headers.get("content-type", "")
             elif binding.body and request.body:
@@ -124,23 +173,27 @@ class _GrpcFace(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio publish
             return None
         metadata = dict(handler_call_details.invocation_metadata)
 
-        async def run(request: Proto, context: Any) -> Sequence[Proto]:
+        async def run(request: Proto, context: Any) -> Messages:
             reason = metadata.get("x-goog-request-reason", "")
             call = Call(method, request, metadata.get("authorization", ""), reason)
-            try:
-                messages = await self._answer(call)
-            except CloudError as error:
-                await context.abort(error.code, error.message)
+            messages = await self._answer(call)
             if call.answer_headers:
                 await context.send_initial_metadata(tuple(call.answer_headers.items()))
             return messages
 
         async def unary(request: Proto, context: Any) -> Proto:
-            return (await run(request, context))[0]
+            try:
+                return await anext(_each(await run(request, context)))
+            except CloudError as error:
+                await _abort(context, error)
 
         async def stream(request: Proto, context: Any) -> Any:
-            for message in await run(request, context):
-                yield message
+            try:
+                async with contextlib.aclosing(_each(await run(request, context))) as messages:
+                    async for message in messages:
+                        yield message
+            except CloudError as error:
+                await _abort(context, error)
 
         serialize = method.response.SerializeToString
         if method.server_streaming:
@@ -156,6 +209,56 @@ async def start_grpc(handlers: Iterable[Any]) -> tuple[Any, int]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, port
+
+
+async def _abort(context: Any, error: CloudError) -> None:
+    """Ends a call with Google's status, its details in the trailer in which Google puts them."""
+    status = error.status()
+    trailer = (("grpc-status-details-bin", status.SerializeToString()),) if status.details else ()
+    await context.abort(error.code, error.message, trailer)
+
+
+async def _each(messages: Messages) -> AsyncGenerator[Proto, None]:
+    """The messages one by one, whichever way they are given."""
+    if isinstance(messages, Sequence):
+        for message in messages:
+            yield message
+        return
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            yield message
+
+
+async def _raw(messages: Messages, call: Call) -> Response:
+    """`google.api.HttpBody`: bytes of a type that the first message tells."""
+    found = _each(messages)
+    first = await anext(found, None)
+    headers = {"content-type": first.content_type if first is not None else "application/octet-stream"}
+    if not call.method.server_streaming:
+        return Response(200, first.data if first is not None else b"", headers | call.answer_headers)
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(found):
+            yield first.data if first is not None else b""
+            async for message in found:
+                yield message.data
+
+    return Response(200, headers=headers | call.answer_headers, parts=parts())
+
+
+async def _events(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Server-sent events, with the line ends that Google writes."""
+    async for message in messages:
+        yield b"data: " + message + b"\r\n\r\n"
+
+
+async def _array(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A JSON array that grows."""
+    start = b"["
+    async for message in messages:
+        yield start + message
+        start = b",\r\n"
+    yield b"]" if start != b"[" else b"[]"
 
 
 def _bind(message: Proto, dotted: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Making the lab fail on purpose: a host that answers an error or hangs, keys that turn, tokens that end.
+"""Making the lab fail on purpose: a host that answers an error or hangs, a service that refuses, tokens that end.
 
 A fake cloud may be told to break; nothing of this exists in the product. The control door is plain HTTP on loopback
 behind a random path that only the lab's folder tells.
@@ -10,12 +10,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
+from grpc import StatusCode
+
+from remit.lab.api_surface import Call, Check
+from remit.lab.errors import CloudError
 from remit.lab.http import Handler, Request, Response
 from remit.lab.http_server import reply
+from remit.lab.refusals import KINDS, Refused, refusal
+
+# Their methods are known, so what they refuse they refuse method by method, over gRPC as over REST.
+_SURFACES = frozenset({"aiplatform.googleapis.com", "logging.googleapis.com"})
 
 
 class Clock:
@@ -39,10 +47,55 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Refusing:
+    """What one service refuses: `kind` of `refusals.KINDS`.
+
+    `method`: the last part of a gRPC method's name, empty for all; `permission`: what an `iam` refusal names; `times`:
+    how often yet, negative for as long as nobody clears it; `after`: how many calls pass first.
+    """
+
+    kind: str
+    method: str = ""
+    permission: str = ""
+    times: int = -1
+    after: int = 0
+
+    def due(self, method: str) -> bool:
+        """Whether a call of this method is refused, which counts it."""
+        if not self.times or self.method not in {"", method.rpartition(".")[2]}:
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.times -= self.times > 0
+        return True
+
+
+@dataclass(slots=True)
 class Faults:
-    """What is broken at present, by host, and the switches that break other things."""
+    """What is broken at present, by host, and what which service refuses (`aiplatform.googleapis.com`)."""
 
     hosts: dict[str, Fault] = field(default_factory=dict)
+    refusing: dict[str, Refusing] = field(default_factory=dict)
+
+    def refusal(self, refused: Refused) -> CloudError | None:
+        """How a call is refused at present, `None` when it is not."""
+        found = self.refusing.get(refused.service)
+        if found is None or not found.due(refused.method):
+            return None
+        return refusal(found.kind, replace(refused, permission=found.permission or refused.permission))
+
+    def of(self, service: str, permission: Callable[[Call], str] = lambda _: "") -> Check:
+        """The check of a service's surface. `permission`: what a call needs, for refusals in IAM's name."""
+
+        def check(call: Call) -> CloudError | None:
+            if service not in self.refusing:
+                return None
+            target = call.method.target(call.request)
+            name = f"{call.method.service}.{call.method.name}"
+            return self.refusal(Refused(service, name, target[1] if target else "", permission(call)))
+
+        return check
 
     def around(self, handler: Handler) -> Handler:
         """The handler, with the fault of its request's host first."""
@@ -53,6 +106,9 @@ class Faults:
                 await asyncio.sleep(fault.hang)
                 if fault.status:
                     return _broken(fault)
+            if request.host not in _SURFACES and (refused := self.refusal(Refused(request.host))):
+                headers = {"content-type": "application/json; charset=UTF-8"} | refused.challenge
+                return Response(refused.http_status, refused.json(), headers)
             return await handler(request)
 
         return faulty
@@ -70,7 +126,7 @@ class Control:
     """The control door: `GET /SECRET` tells the state, `POST /SECRET` with a JSON object of commands changes it.
 
     Commands are given by the service: name → what to call with the command's value; a text that one returns stands in
-    the answer's `told`. `fault` and `clear` are its own.
+    the answer's `told`. `fault`, `refuse` and `clear` are its own.
     """
 
     def __init__(self, secret: str, faults: Faults, commands: Mapping[str, Callable[[Any], object]]) -> None:
@@ -78,7 +134,8 @@ class Control:
         self._faults = faults
         self._commands: dict[str, Callable[[Any], object]] = {
             "fault": self._fault,
-            "clear": lambda _: faults.hosts.clear(),
+            "refuse": self._refuse,
+            "clear": self._clear,
             **commands,
         }
 
@@ -99,9 +156,30 @@ class Control:
             host: {"status": fault.status, "hang": fault.hang, "retry_after": fault.retry_after}
             for host, fault in self._faults.hosts.items()
         }
-        return reply({"pid": os.getpid(), "faults": hosts, "told": told})
+        refusing = {service: asdict(each) for service, each in self._faults.refusing.items()}
+        return reply({"pid": os.getpid(), "faults": hosts, "refusing": refusing, "told": told})
 
     def _fault(self, value: Mapping[str, Any]) -> None:
         self._faults.hosts[value["host"]] = Fault(
             int(value.get("status", 0)), float(value.get("hang", 0)), int(value.get("retry_after", 0))
+        )
+
+    def _clear(self, _: Any) -> None:
+        self._faults.hosts.clear()
+        self._faults.refusing.clear()
+
+    def _refuse(self, value: Mapping[str, Any]) -> None:
+        """`service` and a `kind`; `null` for the kind ends it."""
+        service, kind = value["service"], value.get("kind")
+        if kind is None:
+            self._faults.refusing.pop(service, None)
+            return
+        if kind not in KINDS:
+            raise CloudError(StatusCode.INVALID_ARGUMENT, f"kinds of refusals: {', '.join(sorted(KINDS))}")
+        self._faults.refusing[service] = Refusing(
+            kind,
+            str(value.get("method", "")),
+            str(value.get("permission", "")),
+            int(value.get("times", -1)),
+            int(value.get("after", 0)),
         )

@@ -11,7 +11,7 @@ from remit.lab.certificates import Certificates
 from remit.lab.http_server import HEAD_LIMIT, HttpServer
 from remit.lab.streams import accepting, splice
 
-_GRPC_HOSTS = ("aiplatform.googleapis.com", "logging.googleapis.com")
+_GRPC_HOSTS = ("aiplatform.googleapis.com", "logging.googleapis.com", "cloudresourcemanager.googleapis.com")
 
 
 class Front:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -28,7 +28,7 @@ HEAD_LIMIT = 64 * 1024  # bytes of request line and headers: what Google's front
 BODY_LIMIT = 256 * 1024 * 1024  # bytes: more than any object of the lab's story
 IDLE_SECONDS = 75.0  # a keep-alive connection that says nothing
 CONNECTIONS = 512  # at once
-_BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+_BODILESS = {HTTPStatus.SWITCHING_PROTOCOLS, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 
 
 class MalformedError(Exception):
@@ -104,6 +104,10 @@ class HttpServer:
             return False
         close = headers.get("connection", "").lower() == "close"
         response = await self._answer(_request(method, target, headers, body))
+        if response.upgraded:
+            await _send(writer, response, close=False, bodiless=True)
+            await response.upgraded(reader, writer)
+            return False
         await _send(writer, response, close=close, bodiless=method == "HEAD")
         return not close
 
@@ -192,12 +196,14 @@ def _request(method: str, target: str, headers: Mapping[str, str], body: bytes) 
     host = headers.get("host", "").lower().rpartition(":")
     path, _, query = target.partition("?")
     name = host[0] if host[1] and host[2].isdigit() else "".join(host)
-    return Request(method, name, path, tuple(parse_qsl(query, keep_blank_values=True)), headers, body)
+    return Request(method, name, path, tuple(parse_qsl(query, keep_blank_values=True)), headers, body, target)
 
 
 async def _send(writer: asyncio.StreamWriter, response: Response, *, close: bool, bodiless: bool = False) -> None:
     headers = {"date": formatdate(usegmt=True), **response.headers}
-    if response.status not in _BODILESS and "content-length" not in headers:
+    if response.parts:
+        headers["transfer-encoding"] = "chunked"
+    elif response.status not in _BODILESS and "content-length" not in headers:
         headers["content-length"] = str(len(response.body))
     if close:
         headers["connection"] = "close"
@@ -206,6 +212,25 @@ async def _send(writer: asyncio.StreamWriter, response: Response, *, close: bool
     except ValueError:
         phrase = "Unknown"
     lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines += [f"set-cookie: {cookie}" for cookie in response.cookies]
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     writer.write(head + (b"" if bodiless or response.status in _BODILESS else response.body))
+    await writer.drain()
+    if response.parts:
+        async with contextlib.aclosing(response.parts) as parts:
+            await _send_parts(writer, parts, bodiless=bodiless)
+
+
+async def _send_parts(writer: asyncio.StreamWriter, parts: AsyncIterator[bytes], *, bodiless: bool) -> None:
+    """A chunk for each part, as it comes. An error on the way leaves the body without its end, which clients notice."""
+    if bodiless:
+        return
+    try:
+        async for part in parts:
+            if part:  # an empty chunk would be the end
+                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+                await writer.drain()
+    except CloudError as error:
+        raise ConnectionAbortedError from error
+    writer.write(b"0\r\n\r\n")
     await writer.drain()

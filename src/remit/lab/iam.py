@@ -8,12 +8,9 @@ cloud.google.com/iam/docs/downscoping-short-lived-credentials.
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from grpc import StatusCode
-
-from remit.lab import contoso
-from remit.lab.errors import CloudError
+from remit.lab import contoso, refusals
 from remit.lab.roles import permissions_of
 
 _SCOPE = "https://www.googleapis.com/auth/"
@@ -36,9 +33,7 @@ _SCOPES = {
     f"{_SCOPE}logging.write": ("logging.logEntries.create",),
 }
 _READ_ONLY = f"{_SCOPE}cloud-platform.read-only"
-_SERVICES = {"resourcemanager": "cloudresourcemanager"}
-_SEE = "Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
-_INSUFFICIENT_SCOPES = "Request had insufficient authentication scopes."
+_REMEMBERED = 3600  # seconds for which an ended token is still told from one that never was
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,8 @@ class Iam:
         """A token and when it ends (seconds since the epoch). `buckets` as a mapping narrows the permissions too."""
         expires_at = int(self._clock()) + lifetime
         token = f"ya29.{'' if email else 'd.'}{secrets.token_urlsafe(48)}"
-        self._callers = {key: value for key, value in self._callers.items() if value.expires_at > self._clock()}
+        now = self._clock()
+        self._callers = {key: each for key, each in self._callers.items() if each.expires_at + _REMEMBERED > now}
         self._callers[token] = Caller(
             email,
             principal_subject,
@@ -104,21 +100,27 @@ class Iam:
         )
         return token, expires_at
 
-    def caller(self, authorization: str) -> Caller:
-        """Whom an `Authorization` value stands for; raises `CloudError` (`UNAUTHENTICATED`)."""
+    def caller(self, authorization: str, method: str = "") -> Caller:
+        """Whom an `Authorization` value stands for; raises `CloudError` (`UNAUTHENTICATED`).
+
+        `method`: gRPC's full name of what is called, for the error's details.
+        """
         if not authorization:
-            raise CloudError(
-                StatusCode.UNAUTHENTICATED, f"Request is missing required authentication credential. {_SEE}"
-            )
+            raise refusals.unauthenticated("CREDENTIALS_MISSING", method)
         scheme, _, token = authorization.partition(" ")
         found = self._callers.get(token.strip()) if scheme.lower() == "bearer" else None
-        if found is None or found.expires_at <= self._clock():
-            raise CloudError(StatusCode.UNAUTHENTICATED, f"Request had invalid authentication credentials. {_SEE}")
+        if found is None:
+            raise refusals.unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", method)
+        if found.expires_at <= self._clock():
+            raise refusals.unauthenticated("ACCESS_TOKEN_EXPIRED", method)
         return found
 
     def expire(self) -> None:
         """End every token at once (a fault)."""
-        self._callers.clear()
+        now = int(self._clock())
+        self._callers = {
+            key: replace(each, expires_at=min(each.expires_at, now)) for key, each in self._callers.items()
+        }
 
     def require(self, caller: Caller, permission: str, resource: str) -> None:
         """Raise `CloudError` (`PERMISSION_DENIED`) unless the caller holds the permission on the resource.
@@ -126,16 +128,9 @@ class Iam:
         `resource`: `projects/ID-or-number…`, `projects/_/buckets/B`, `projects/-/serviceAccounts/EMAIL`.
         """
         if not _in_scope(caller.scopes, permission):
-            raise CloudError(StatusCode.PERMISSION_DENIED, _INSUFFICIENT_SCOPES)
-        if _within_boundary(caller, permission, resource) and permission in self.held(caller, resource):
-            return
-        prefix = permission.partition(".")[0]
-        service = _SERVICES.get(prefix, prefix)
-        raise CloudError(
-            StatusCode.PERMISSION_DENIED,
-            f"Permission '{permission}' denied on resource '//{service}.googleapis.com/{resource}' "
-            "(or it may not exist).",
-        )
+            raise refusals.insufficient_scopes()
+        if not _within_boundary(caller, permission, resource) or permission not in self.held(caller, resource):
+            raise refusals.permission_denied(permission, resource)
 
     def held(self, caller: Caller, resource: str) -> frozenset[str]:
         """What a caller's roles permit on a resource, before scopes and narrowing."""

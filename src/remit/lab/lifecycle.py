@@ -28,7 +28,8 @@ class Lab:
     """A running lab. All ports are on 127.0.0.1.
 
     `proxy`: the CONNECT proxy; `front`: TLS for every host, by SNI; `grpc`: plaintext gRPC; `imds`: Azure's metadata
-    service; `control`: URL of the faults door; `bundle`: PEM file of the lab's authority.
+    service; `control`: URL of the faults door; `bundle`: PEM file of the lab's authority; `board`: the sample web
+    service; `serving`, `serving_grpc`: TensorFlow Serving's REST and gRPC, 0 where no models are served.
     """
 
     folder: str
@@ -39,6 +40,9 @@ class Lab:
     imds: int
     control: str
     bundle: str
+    board: int = 0
+    serving: int = 0
+    serving_grpc: int = 0
 
     def write(self) -> None:
         """Tell that the lab is ready; only this user may read it, since it holds the control door's secret."""
@@ -63,10 +67,11 @@ def read(folder: Path) -> Lab:
     return lab
 
 
-def up(folder: Path, *, deadline: float = _READY_SECONDS) -> Lab:
+def up(folder: Path, *, models: Path | None = None, deadline: float = _READY_SECONDS) -> Lab:
     """Start a lab in the folder and wait until it is ready; the running one when there is one already.
 
-    `deadline`: seconds. Raises `RemitError` when it does not become ready, and leaves no process behind then.
+    `models`: a folder of SavedModels, `NAME/VERSION/`, to serve as TensorFlow Serving does; `deadline`: seconds.
+    Raises `RemitError` when it does not become ready, and leaves no process behind then.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,7 +79,7 @@ def up(folder: Path, *, deadline: float = _READY_SECONDS) -> Lab:
         return read(folder)
     except RemitError:
         (folder / _FILE).unlink(missing_ok=True)
-    pid = _spawn(folder)
+    pid = _spawn(folder, models)
     if not _until(lambda: (folder / _FILE).exists() or _ended(pid, folder), deadline) or _ended(pid, folder):
         if not _ended(pid, folder):
             os.kill(pid, signal.SIGKILL)
@@ -122,9 +127,18 @@ def variables(lab: Lab) -> dict[str, str]:
     return reach(lab) | {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{lab.imds}"}
 
 
-def _spawn(folder: Path) -> int:
+def services(lab: Lab) -> dict[str, str]:
+    """The lab's services that are no cloud: name → URL, as `remit.yaml` names upstreams. They ask nobody anything."""
+    found = {"board": f"http://127.0.0.1:{lab.board}"}
+    if lab.serving:
+        found["serving"] = f"http://127.0.0.1:{lab.serving}"
+        found["serving-grpc"] = f"http://127.0.0.1:{lab.serving_grpc}"
+    return found
+
+
+def _spawn(folder: Path, models: Path | None) -> int:
     """Start the process in a session of its own, so that it outlives this one. No `Popen`: nobody is to wait for it."""
-    command = [sys.executable, "-m", _MODULE, str(folder)]
+    command = [sys.executable, "-m", _MODULE, str(folder), *([str(models.resolve())] if models else [])]
     log = os.fsencode(folder / "lab.log")
     return os.posix_spawn(
         sys.executable,

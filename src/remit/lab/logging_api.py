@@ -1,13 +1,15 @@
 """Cloud Logging: entries written by jobs and clients, and the audit entries, read with one filter language.
 
-`google.logging.v2.LoggingServiceV2` over gRPC and REST: list and write. The newest 100,000 entries are kept. Left out:
-deletion, buckets and views, tailing. Data-access audit logs need `logging.privateLogEntries.list` as at Google
-(cloud.google.com/logging/docs/access-control).
+`google.logging.v2.LoggingServiceV2` over gRPC and REST: list, write, the names of logs; by project or by view. The
+newest 100,000 entries are kept. Left out: deletion, tailing, making buckets and views. Data-access audit logs need
+`logging.privateLogEntries.list`, a view of one's own `logging.views.access`, as at Google
+(cloud.google.com/logging/docs/access-control, cloud.google.com/logging/docs/logs-views).
 """
 
+import re
 import secrets
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,10 +29,19 @@ _HOST = "logging.googleapis.com"
 _PAGE = 50  # entries, when the caller does not say (entries.list, `pageSize`)
 _PAGE_MAXIMUM = 1000
 _PRIVATE = "cloudaudit.googleapis.com%2Fdata_access"
+_ADMIN = "cloudaudit.googleapis.com%2Factivity"
+_VIEW = re.compile(r"projects/([^/]+)/locations/global/buckets/(_Default|_Required)/views/([\w.-]+)")
+_LIST, _PRIVATE_LIST, _ACCESS = "logging.logEntries.list", "logging.privateLogEntries.list", "logging.views.access"
+# The views that every project has (bucket, view) → what opens them besides access to the view itself.
+_OWN_VIEWS = {
+    ("_Required", "_AllLogs"): _LIST,
+    ("_Default", "_Default"): _LIST,
+    ("_Default", "_AllLogs"): _PRIVATE_LIST,
+}
 
 
 class Logging:
-    """The logs of all projects. `surface.grpc`: the gRPC handler."""
+    """The logs of all projects. `surface.grpc`: the gRPC handler; `views`: filters of views that somebody made."""
 
     def __init__(self, iam: Iam, audit: CloudAuditLog) -> None:
         self._iam = iam
@@ -38,9 +49,10 @@ class Logging:
         self._entries: deque[Mapping[str, Any]] = deque(maxlen=100_000)
         self._pool = table().pool
         methods = table().of(_SERVICE)
-        served = {
-            path: method for path, method in methods.items() if method.name in {"ListLogEntries", "WriteLogEntries"}
-        }
+        plays = {"ListLogEntries": self._list, "WriteLogEntries": self._write, "ListLogs": self._list_logs}
+        self._plays: Mapping[str, Callable[[Call, Caller], Proto]] = plays
+        self.views: dict[str, str] = {}
+        served = {path: method for path, method in methods.items() if method.name in plays}
         self.surface = Surface(table(), served, self._answer)
 
     async def handle(self, request: Request) -> Response:
@@ -52,38 +64,74 @@ class Logging:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._entries.append({"timestamp": now, "receiveTimestamp": now, "insertId": secrets.token_hex(8), **entry})
 
+    def make_view(self, name: str, condition: str) -> None:
+        """Makes a view of the bucket `_Default`: `projects/P/locations/global/buckets/_Default/views/V`."""
+        filters.parse(condition)
+        self.views[_view(name)[0]] = condition
+
     async def _answer(self, call: Call) -> Sequence[Proto]:
-        caller = self._iam.caller(call.authorization)
-        return [self._write(call, caller) if call.method.name == "WriteLogEntries" else self._list(call, caller)]
+        caller = self._iam.caller(call.authorization, call.full_name)
+        return [self._plays[call.method.name](call, caller)]
 
     def _list(self, call: Call, caller: Caller) -> Proto:
         request = call.request
         if not request.resource_names:
             raise CloudError(StatusCode.INVALID_ARGUMENT, "A list of resource_names is required")
-        for resource in request.resource_names:
-            self._require(call, caller, "logging.logEntries.list", _project(resource))
+        readable = [self._readable(call, caller, name) for name in request.resource_names]
         conditions = filters.parse(request.filter)
         found = sorted(
-            (
-                entry
-                for resource in dict.fromkeys(_project(resource) for resource in request.resource_names)
-                for entry in self._visible(caller, resource)
-                if all(condition.holds(entry) for condition in conditions)
-            ),
+            (entry for entry in _once(readable) if all(condition.holds(entry) for condition in conditions)),
             key=lambda entry: (datetime.fromisoformat(entry["timestamp"]), entry["insertId"]),
             reverse=_descending(request.order_by),
         )
-        start = int(request.page_token) if request.page_token.isdigit() else 0
-        size = min(request.page_size if request.page_size > 0 else _PAGE, _PAGE_MAXIMUM)
+        start, end = _page(request)
         answer = call.method.response()
-        for entry in found[start : start + size]:
+        for entry in found[start:end]:
             json_format.ParseDict(dict(entry), answer.entries.add(), descriptor_pool=self._pool)
-        answer.next_page_token = str(start + size) if len(found) > start + size else ""
+        answer.next_page_token = str(end) if len(found) > end else ""
         return answer
+
+    def _list_logs(self, call: Call, caller: Caller) -> Proto:
+        request = call.request
+        names = [*([request.parent] if request.parent else []), *request.resource_names]
+        readable = [self._readable(call, caller, name, "logging.logs.list", "logging.views.listLogs") for name in names]
+        found = sorted({entry["logName"] for entries in readable for entry in entries})
+        start, end = _page(request)
+        answer = call.method.response(log_names=found[start:end])
+        answer.next_page_token = str(end) if len(found) > end else ""
+        return answer
+
+    def _readable(
+        self, call: Call, caller: Caller, name: str, of_project: str = _LIST, of_view: str = _ACCESS
+    ) -> Iterator[Mapping[str, Any]]:
+        """The entries below a project or in a view; raises where the caller may not read there."""
+        if "/views/" not in name:
+            resource = _project(name)
+            self._require(call, caller, of_project, resource)
+            return self._visible(caller, resource)
+        resource, bucket, view = _view(name)
+        opens = _OWN_VIEWS.get((bucket, view))
+        if opens is None and resource not in self.views:
+            raise CloudError(StatusCode.NOT_FOUND, f"View {name} does not exist or you have no access to it")
+        by_role = opens is not None and self._holds(caller, opens, resource)
+        self._require(call, caller, opens if opens is not None and by_role else of_view, resource)
+        return self._in_view(resource, bucket, view)
+
+    def _in_view(self, name: str, bucket: str, view: str) -> Iterator[Mapping[str, Any]]:
+        """The entries of a view: admin activity lies in `_Required`, all else in `_Default`."""
+        project = _project(name)
+        conditions = filters.parse(self.views.get(name, ""))
+        every = (*self._entries, *self._audit.entries(project.removeprefix("projects/")))
+        for entry in every:
+            log = entry["logName"]
+            held = log.endswith(_ADMIN) == (bucket == "_Required") and log.startswith(f"{project}/")
+            shown = held and (view != "_Default" or not log.endswith(_PRIVATE))
+            if shown and all(condition.holds(entry) for condition in conditions):
+                yield entry
 
     def _visible(self, caller: Caller, resource: str) -> Iterator[Mapping[str, Any]]:
         """The entries of a project that this caller may see."""
-        private = self._holds(caller, "logging.privateLogEntries.list", resource)
+        private = self._holds(caller, _PRIVATE_LIST, resource)
         project = resource.removeprefix("projects/")
         yield from (entry for entry in self._entries if entry["logName"].startswith(f"{resource}/"))
         yield from (
@@ -144,6 +192,25 @@ def _project(name: str) -> str:
         parent = "/".join(parts[:2])
         raise CloudError(StatusCode.NOT_FOUND, f"Parent {parent} does not exist or you have no access to it")
     return f"projects/{project.id}"
+
+
+def _view(name: str) -> tuple[str, str, str]:
+    """A view's name with its project's id, its bucket and its short name."""
+    found = _VIEW.fullmatch(name)
+    if found is None:
+        raise CloudError(StatusCode.INVALID_ARGUMENT, f"{name} is not the name of a log view")
+    return f"{_project(name)}/{name.split('/', 2)[2]}", found[2], found[3]
+
+
+def _once(sources: Sequence[Iterator[Mapping[str, Any]]]) -> Iterator[Mapping[str, Any]]:
+    """Every entry once, in however many of the sources it is."""
+    return iter({id(entry): entry for entries in sources for entry in entries}.values())
+
+
+def _page(request: Proto) -> tuple[int, int]:
+    """Where the page that is asked for begins and ends."""
+    start = int(request.page_token) if request.page_token.isdigit() else 0
+    return start, start + min(request.page_size if request.page_size > 0 else _PAGE, _PAGE_MAXIMUM)
 
 
 def _descending(order: str) -> bool:

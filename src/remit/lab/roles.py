@@ -36,6 +36,13 @@ _HAND = {
         "logging.views.listLogs",
         "resourcemanager.projects.get",
     ),
+    "roles/logging.viewAccessor": (
+        "logging.logEntries.download",
+        "logging.views.access",
+        "logging.views.listLogs",
+        "logging.views.listResourceKeys",
+        "logging.views.listResourceValues",
+    ),
     "roles/logging.logWriter": ("logging.logEntries.create", "logging.logEntries.route"),
     "roles/iam.workloadIdentityUser": (
         "iam.serviceAccounts.get",

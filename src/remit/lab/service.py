@@ -1,4 +1,4 @@
-"""The lab's process: `python -m remit.lab.service FOLDER` starts every cloud and ends on SIGTERM.
+"""The lab's process: `python -m remit.lab.service FOLDER [MODELS]` starts every cloud and ends on SIGTERM.
 
 All ports are free ones on loopback. What the clouds keep lies in the folder: certificates, objects, logs. Tokens and
 signing keys live in memory only, so that a restarted lab knows nobody.
@@ -6,6 +6,7 @@ signing keys live in memory only, so that a restarted lab knows nobody.
 
 import asyncio
 import base64
+import json
 import logging
 import os
 import secrets
@@ -14,12 +15,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from remit.lab import certificates, contoso
 from remit.lab.api_surface import start_grpc
 from remit.lab.azure_metadata import AzureMetadata
+from remit.lab.board import Board
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.directory import Directory
 from remit.lab.entra import Entra
@@ -42,13 +45,15 @@ from remit.lab.metadata import Metadata
 from remit.lab.proxy import Proxy
 from remit.lab.resource_manager import ResourceManager
 from remit.lab.storage import Storage
+from remit.lab.tensorflow_serving import TensorFlowServing
+from remit.lab.vertex.projects import Projects
 from remit.lab.vertex.service import Surroundings, Vertex
 
 
 class Clouds:
     """Every cloud of the lab, put together over one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: Path | None = None) -> None:
         self.entra_clock, self.google_clock = Clock(), Clock()
         self.faults = Faults()
         self.directory = Directory(self.entra_clock)
@@ -64,6 +69,11 @@ class Clouds:
         metadata = Metadata(self.iam, self.accounts, self.google_clock)
         around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
         self.vertex = Vertex(around, folder)
+        self.projects = Projects(self.iam, self.audit)
+        self.vertex.surface.refuse = self.faults.of("aiplatform.googleapis.com", self.vertex.permission)
+        self.logging.surface.refuse = self.faults.of("logging.googleapis.com")
+        self.board = Board()
+        self.serving = TensorFlowServing(models) if models else None
         self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
         self.github = GitHubActions(Clock())
         self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
@@ -108,6 +118,12 @@ class Clouds:
             "skew_entra": lambda seconds: setattr(self.entra_clock, "skew", float(seconds)),
             "put_object": self._put_object,
             "provider_keys": self.pools.upload,
+            "log_view": lambda given: self.logging.make_view(given["name"], given["filter"]),
+            "board": self._place_board,
+            "board_calls": lambda _: json.dumps(list(self.board.calls)),
+            "serving_calls": lambda _: json.dumps(
+                [asdict(each) for each in self.serving.calls] if self.serving else []
+            ),
             "skew_google": lambda seconds: setattr(self.google_clock, "skew", float(seconds)),
         }
 
@@ -115,19 +131,29 @@ class Clouds:
         """An object that was there before anybody came: `bucket`, `name`, `base64`."""
         self.storage.objects.write(given["bucket"], given["name"], base64.b64decode(given["base64"]), {})
 
+    def _place_board(self, given: dict[str, str]) -> None:
+        """Where the board stands and whom it believes: `jwks`, `audience`, `prefix` when it is not at the root."""
+        self.board.trust(given["jwks"], given["audience"])
+        self.board.prefix = given.get("prefix", "")
+
     def _keys_of(self, issuer: str) -> list[dict[str, Any]]:
         """What the issuer's `jwks_uri` would give: the lab's Google reads the lab's Entra."""
         return self.entra.keys.public() if issuer == contoso.ISSUER else []
 
 
-async def serve(folder: Path) -> None:
+async def serve(folder: Path, models: Path | None = None) -> None:
     """Run the lab until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    clouds = Clouds(folder)
-    grpc_server, grpc_port = await start_grpc([clouds.vertex.surface.grpc, clouds.logging.surface.grpc])
+    clouds = Clouds(folder, models)
+    surfaces = (clouds.vertex.surface, clouds.logging.surface, clouds.projects.surface)
+    grpc_server, grpc_port = await start_grpc([surface.grpc for surface in surfaces])
     lab = await _listen(clouds, folder, grpc_port)
+    if clouds.serving:
+        serving_server, serving_grpc = await start_grpc([clouds.serving.grpc])
+        serving = _port(await HttpServer(clouds.serving.handle).listen())
+        lab = replace(lab, serving=serving, serving_grpc=serving_grpc)
     clouds.given.update(reach(lab))
     _export(folder / "env", variables(lab))
     # what a pipeline's runner tells its steps, in a file of its own: not every program is a pipeline
@@ -139,6 +165,9 @@ async def serve(folder: Path) -> None:
     (folder / "lab.json").unlink(missing_ok=True)
     await clouds.vertex.close()
     await grpc_server.stop(0)
+    if clouds.serving:
+        await serving_server.stop(0)
+        await clouds.serving.close()
 
 
 def _export(path: Path, given: Mapping[str, str]) -> None:
@@ -165,6 +194,7 @@ async def _listen(clouds: Clouds, folder: Path, grpc_port: int) -> Lab:
         imds=_port(await HttpServer(clouds.azure).listen()),
         control=f"http://127.0.0.1:{control}/{secret}",
         bundle=str(bundle),
+        board=_port(await HttpServer(clouds.board.handle).listen()),
     )
 
 
@@ -177,7 +207,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    asyncio.run(serve(folder))
+    asyncio.run(serve(folder, Path(sys.argv[2]) if len(sys.argv) > 2 else None))  # noqa: PLR2004 - the second argument
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
-"""The lab's clouds inside the test's own process, and one real lab for the client libraries."""
+"""The lab's clouds inside the test's own process, one real lab for the client libraries, and Vertex AI's own client."""
 
 import asyncio
 import json
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import requests
 
 from remit.lab import contoso, lifecycle
 from remit.lab.azure_metadata import AzureMetadata
@@ -127,6 +132,49 @@ class World:
         return AzureMetadata(entra.tokens, entra.sign_ins, more.get("identities", contoso.MANAGED_IDENTITIES), Clock())
 
 
+MODELS = """
+import sys, tensorflow as tf
+old = tf.compat.v1
+root = sys.argv[1]
+for version, more in ((1, 2.0), (2, 3.0)):
+    class Half(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def half(self, x):
+            return {"y": x / 2 + more}
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="name"), tf.TensorSpec([None], tf.int64, name="n")])
+        def greet(self, name, n):
+            return {"text": tf.strings.join(["hello ", name]), "more": n + 1}
+    half = Half()
+    signatures = {"serving_default": half.half, "greet": half.greet}
+    tf.saved_model.save(half, f"{root}/half/{version}", signatures)
+with tf.Graph().as_default(), old.Session() as session:
+    examples = old.placeholder(tf.string, [None], name="examples")
+    wanted = {"x": tf.io.FixedLenFeature([1], tf.float32), "bias": tf.io.FixedLenFeature([], tf.float32, 0.0)}
+    found = tf.io.parse_example(examples, wanted)
+    value = found["x"][:, 0] * 2 + found["bias"]
+    scores = tf.stack([value, -value], 1)
+    classes = tf.tile([["up", "down"]], [tf.shape(value)[0], 1])
+    made = old.saved_model
+    signatures = {
+        "serving_default": made.classification_signature_def(examples, classes, scores),
+        "only_scores": made.classification_signature_def(examples, None, scores),
+        "size": made.regression_signature_def(examples, value),
+    }
+    builder = made.builder.SavedModelBuilder(f"{root}/trend/7")
+    builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+    builder.save()
+"""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModels that TensorFlow itself wrote, as `NAME/VERSION/`: `half` halves and adds, `trend` takes examples."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-c", MODELS, str(folder)], check=True, capture_output=True, timeout=120)
+    (folder / "half" / "labels.json").write_text('{"stable": 1, "canary": 2}')
+    return folder
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(Clouds(tmp_path))
@@ -144,3 +192,81 @@ def lab_environment(lab: lifecycle.Lab, monkeypatch: pytest.MonkeyPatch) -> life
     for name, value in lifecycle.variables(lab).items():
         monkeypatch.setenv(name, value)
     return lab
+
+
+class Wire(World):
+    """A running lab, asked over its proxy."""
+
+    def __init__(self, lab: lifecycle.Lab) -> None:
+        self.lab = lab
+        self.session = requests.Session()
+        self.session.proxies = {"https": f"http://127.0.0.1:{lab.proxy}"}
+        self.session.verify = lab.bundle
+        self.session.trust_env = False
+
+    def ask(self, host: str, method: str, path: str, *, form=None, body=None, bearer="", **headers: str) -> Response:
+        named = {"authorization": f"Bearer {bearer}"} if bearer else {}
+        answer = self.session.request(
+            method, f"https://{host}{path}", data=form, json=body, headers=named | headers, timeout=20
+        )
+        return Response(answer.status_code, answer.content, dict(answer.headers))
+
+    def machine(self, resource=contoso.EXCHANGE_AUDIENCE, identity=contoso.MI_ARBITER) -> str:
+        query = {"api-version": "2018-02-01", "resource": resource, "client_id": identity.client_id}
+        url = f"http://127.0.0.1:{self.lab.imds}/metadata/identity/oauth2/token"
+        return self.session.get(url, params=query, headers={"Metadata": "true"}, timeout=20).json()["access_token"]
+
+    def put(self, bucket: str, name: str, content: bytes) -> None:
+        """An object, written by the engineer."""
+        path = f"/upload/storage/v1/b/{bucket}/o"
+        answer = self.session.post(
+            f"https://storage.googleapis.com{path}",
+            params={"uploadType": "media", "name": name},
+            data=content,
+            headers={"authorization": f"Bearer {self.engineer}"},
+            timeout=20,
+        )
+        assert answer.status_code == 200, answer.text
+
+    def read(self, uri: str) -> bytes:
+        """An object, read by the engineer."""
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        return self.ask("storage.googleapis.com", "GET", f"/{bucket}/{name}", bearer=self.engineer).body
+
+    def audited(self, method: str) -> list[dict[str, Any]]:
+        """The lab's audit entries of one method, by the last words of its name."""
+        lines = Path(self.lab.folder, "cloud_audit.jsonl").read_text("utf-8").splitlines()
+        found = [json.loads(line)["protoPayload"] for line in lines]
+        return [each for each in found if f".{each['methodName']}".endswith(f".{method}")]
+
+
+@pytest.fixture(scope="session")
+def wire(lab: lifecycle.Lab) -> Wire:
+    """The lab over the wire, with an engineer's token for an hour."""
+    found = Wire(lab)
+    _, federated = found.exchange(found.google_subject(contoso.DANA))
+    email = contoso.account("ml-engineer", contoso.FRAUD_TEST)
+    answer = found.impersonate(federated["access_token"], email, lifetime="3600s")
+    found.engineer = json.loads(answer.body)["accessToken"]
+    return found
+
+
+@pytest.fixture(params=["grpc", "rest"])
+def vertex(request, wire: Wire, lab_environment, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The stock client of Vertex AI as the engineer, over each transport; it polls more often than it would."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it says of itself while it is imported
+        from google.cloud import aiplatform
+    from google.oauth2.credentials import Credentials
+
+    aiplatform.init(
+        project=contoso.FRAUD_TEST.id,
+        location=contoso.LOCATION,
+        staging_bucket=f"gs://{contoso.FRAUD_TEST.buckets[1]}",
+        credentials=Credentials(wire.engineer),
+        api_transport=request.param,
+        service_account=contoso.account("trainer", contoso.FRAUD_TEST),
+    )
+    for module in (aiplatform.jobs, aiplatform.training_jobs, aiplatform.pipeline_jobs):
+        monkeypatch.setattr(module, "_JOB_WAIT_TIME", 0.2)
+    return aiplatform

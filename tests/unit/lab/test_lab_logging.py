@@ -178,6 +178,129 @@ def test_audit_entries_read_like_any_other_but_data_access_is_private():
     assert len(world.post("list", body, TRAINER)[1]["entries"]) == 2
 
 
+# Names of logs, and views
+
+VIEWS = f"{PROJECT}/locations/global/buckets"
+
+
+def world_of_views():
+    """Entries of every sort, an engineer that may read the project, a trainer that may read one view."""
+    reader = contoso.Binding(
+        f"{VIEWS}/_Default/views/training", "roles/logging.viewAccessor", (f"serviceAccount:{TRAINER}",)
+    )
+    made = World(Iam((*contoso.BINDINGS, reader)))
+    made.logs.append({"logName": f"{PROJECT}/logs/workerpool0-0", "resource": JOB, "textPayload": "trained"})
+    made.logs.append({"logName": f"{PROJECT}/logs/other", "resource": {"type": "global"}, "textPayload": "elsewhere"})
+    made.logs.append({"logName": "projects/contoso-churn-prod/logs/other", "resource": JOB, "textPayload": "foreign"})
+    made.logs.make_view(
+        "projects/100000000001/locations/global/buckets/_Default/views/training", 'resource.type="ml_job"'
+    )
+    for activity in (True, False):
+        made.audit.write(
+            service="aiplatform.googleapis.com",
+            method="m",
+            resource=PROJECT,
+            caller=None,
+            permission="p",
+            granted=True,
+            activity=activity,
+        )
+    return made
+
+
+def seen(world, view, email=ENGINEER):
+    """What a view shows, each entry by its text or the end of its log's name."""
+    status, body = world.post("list", {"resourceNames": [view]}, email)
+    assert status == 200, body
+    return sorted(
+        entry.get("textPayload") or entry["logName"].rpartition("%2F")[2] for entry in body.get("entries", ())
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "email", "found"),
+    [
+        ("_Default/views/_Default", ENGINEER, ["elsewhere", "trained"]),
+        ("_Required/views/_AllLogs", ENGINEER, ["activity"]),
+        ("_Default/views/training", TRAINER, ["trained"]),
+    ],
+)
+def test_a_view_shows_its_part(view, email, found):
+    assert seen(world_of_views(), f"{VIEWS}/{view}", email) == found
+
+
+@pytest.mark.parametrize(
+    ("view", "email", "status"),
+    [
+        ("_Default/views/training", ENGINEER, 403),
+        ("_Default/views/_AllLogs", ENGINEER, 403),
+        ("_Default/views/_Default", TRAINER, 403),
+        ("_Default/views/none", ENGINEER, 404),
+        ("other/views/_Default", ENGINEER, 400),
+    ],
+)
+def test_a_view_that_is_not_for_the_caller(view, email, status):
+    world = world_of_views()
+    assert world.post("list", {"resourceNames": [f"{VIEWS}/{view}"]}, email)[0] == status
+    assert world.post("list", {"resourceNames": [PROJECT]}, TRAINER)[0] == 403
+
+
+def test_no_view_shows_an_entry_twice():
+    world = world_of_views()
+    names = [PROJECT, f"{VIEWS}/_Default/views/_Default"]
+    _, found = world.post("list", {"resourceNames": names, "filter": 'textPayload="trained"'})
+    assert len(found["entries"]) == 1
+
+
+def logs_of(world, parent, email=ENGINEER, query=()):
+    request = Request(
+        "GET", "logging.googleapis.com", f"/v2/{parent}/logs", query, {"authorization": world.token(email)}, b""
+    )
+    answer = asyncio.run(world.logs.handle(request))
+    return answer.status, json.loads(answer.body)
+
+
+def test_the_names_of_logs():
+    world = world_of_views()
+    audit = f"{PROJECT}/logs/cloudaudit.googleapis.com%2Factivity"
+    names = [audit, f"{PROJECT}/logs/other", f"{PROJECT}/logs/workerpool0-0"]
+    assert logs_of(world, PROJECT) == (200, {"logNames": names})
+    first = logs_of(world, PROJECT, query=(("pageSize", "2"),))[1]
+    assert first["logNames"] == names[:2]
+    rest = logs_of(world, PROJECT, query=(("pageSize", "2"), ("pageToken", first["nextPageToken"])))
+    assert rest[1]["logNames"] == names[2:]
+    view = f"{VIEWS}/_Default/views/training"
+    assert logs_of(world, view, TRAINER) == (200, {"logNames": names[2:]})
+    assert logs_of(world, "projects/contoso-churn-prod")[0] == 403
+    assert logs_of(world, "projects/contoso-fraud-test", TRAINER)[0] == 403
+
+
+def test_views_and_names_over_grpc():
+    world = world_of_views()
+
+    async def story():
+        server, port = await start_grpc([world.logs.surface.grpc])
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+            async def ask(name, email, **fields):
+                method = table().methods[f"/google.logging.v2.LoggingServiceV2/{name}"]
+                call = channel.unary_unary(method.path, method.request.SerializeToString, method.response.FromString)
+                return await call(method.request(**fields), metadata=(("authorization", world.token(email)),))
+
+            view = f"{VIEWS}/_Default/views/training"
+            listed = await ask("ListLogEntries", TRAINER, resource_names=[view])
+            names = await ask("ListLogs", TRAINER, parent=view)
+            entry = {"log_name": f"{PROJECT}/logs/app", "text_payload": "written", "resource": {"type": "ml_job"}}
+            await ask("WriteLogEntries", TRAINER, entries=[entry])
+            again = await ask("ListLogEntries", TRAINER, resource_names=[view])
+        await server.stop(0)
+        return [[each.text_payload for each in found.entries] for found in (listed, again)], list(names.log_names)
+
+    (first, second), names = asyncio.run(story())
+    assert (first, second) == (["trained"], ["trained", "written"])
+    assert names == [f"{PROJECT}/logs/workerpool0-0"]
+
+
 def test_the_same_over_grpc(world):
     async def story():
         server, port = await start_grpc([world.logs.surface.grpc])

@@ -397,12 +397,25 @@ def test_a_collection_lives(tmp_path):
     assert story(tmp_path, tell)["error"]["status"] == "NOT_FOUND"
 
 
+def pipeline(**more):
+    """A pipeline of one task."""
+    task = {"componentRef": {"name": "c"}}
+    spec = {
+        "pipelineInfo": {"name": "p"},
+        "root": {"dag": {"tasks": {"only": task}}},
+        "components": {"c": {"executorLabel": "e"}},
+        "deploymentSpec": {"executors": {"e": {"container": {"image": "any", "command": ["true"]}}}},
+    }
+    runtime = {"gcsOutputDirectory": f"gs://{STAGING}/root"}
+    return {"displayName": "p", "pipelineSpec": spec, "runtimeConfig": runtime, "serviceAccount": TRAINER, **more}
+
+
 def test_ids_chosen_by_the_caller_exist_once(tmp_path):
     async def tell(world):
         target = f"/v1/{PARENT}/pipelineJobs?pipelineJobId=mine"
-        made = await world.ask("POST", target, {"displayName": "p"})
+        made = await world.ask("POST", target, pipeline())
         assert made["name"] == f"{NUMBERED}/pipelineJobs/mine"
-        return await world.ask("POST", target, {"displayName": "p"}, 409)
+        return await world.ask("POST", target, pipeline(), 409)
 
     assert story(tmp_path, tell)["error"]["status"] == "ALREADY_EXISTS"
 
@@ -431,7 +444,7 @@ def test_numbers_for_enumerations_and_the_path_that_wins(tmp_path):
         ("GET", f"/v1/{PARENT}/endpoints/1", None, 404),
         ("POST", f"/v1/{PARENT}/endpoints/1:predict", {"instances": [1]}, 404),
         ("POST", f"/v1/{PARENT}/endpoints/1:rawPredict", b"not json", 400),
-        ("POST", f"/v1/{PARENT}/publishers/google/models/m:predict", {"instances": [1]}, 501),
+        ("POST", f"/v1/{PARENT}/publishers/google/models/m:predict", {"instances": [1]}, 404),
         ("POST", f"/v1/{PARENT}/endpoints/1:explain", {}, 501),
         ("POST", f"/v1/{PARENT}/endpoints/1:undeployModel", {"deployedModelId": "2"}, 404),
         ("POST", f"/v1/{PARENT}/models:upload", {"model": {}}, 400),
@@ -449,7 +462,7 @@ def test_repeated_and_boolean_parameters_are_bound(tmp_path):
     async def tell(world):
         base = f"/v1/{PARENT}/datasets"
         assert await world.ask("GET", f"{base}?readMask=name&orderBy=x&pageSize=1") == {}
-        made = await world.ask("POST", base, {"displayName": "d"})
+        made = await world.ask("POST", base, {"displayName": "d", "metadataSchemaUri": "gs://x"})
         name = made["response"]["name"]
         answer = await world.rest(
             "GET", f"/v1/{name}:searchDataItems?dataLabelingJob=x&annotationFilters=a&fieldMask=b"
@@ -508,6 +521,6 @@ def test_the_same_over_grpc(tmp_path):
         code.PERMISSION_DENIED,
         code.UNIMPLEMENTED,
         code.PERMISSION_DENIED,
-        code.UNIMPLEMENTED,
+        code.NOT_FOUND,
     ]
     assert codes == expected

@@ -224,13 +224,14 @@ class World:
     async def ask(self, method, target, body=None, status=200, **more):
         answer = await self.rest(method, target, body, **more)
         assert answer.status == status, answer.body
-        return json.loads(answer.body)
+        return json.loads(b"".join([part async for part in answer.parts]) if answer.parts else answer.body)
 
     async def wait(self, operation):
         return await self.ask("POST", f"/v1/{operation['name']}:wait", {})
 
     async def upload(self, uri, **more):
-        body = {"model": {"displayName": "fraud", "artifactUri": uri, "containerSpec": IMAGE}, **more}
+        model = {"displayName": "fraud", "artifactUri": uri, "containerSpec": IMAGE, "versionAliases": ["default"]}
+        body = {"model": model, **more}
         return await self.wait(await self.ask("POST", f"/v1/{PARENT}/models:upload", body))
 
     async def endpoint(self):

@@ -15,7 +15,7 @@ from remit.lab.api_table import Proto, table
 from remit.lab.errors import CloudError
 from remit.lab.vertex.models import Models
 from remit.lab.vertex.operations import Operations
-from remit.lab.vertex.resources import Resources, Scope, canonical, new_id, stamp
+from remit.lab.vertex.resources import Resources, Scope, new_id, stamp
 from remit.lab.vertex.served_model import ServedModel
 
 _WHOLE = 100  # per cent of an endpoint's traffic
@@ -35,15 +35,14 @@ class Endpoints:
         endpoint = self._resources.get(scope.name, "Endpoint")
         deployed = type(scope.request.deployed_model)()
         deployed.CopyFrom(scope.request.deployed_model)
-        model = self._resources.get(deployed.model, "Model")
+        model = self._models.get(deployed.model)
         deployed.id = deployed.id or new_id()
         deployed.model, deployed.model_version_id = model.name, model.version_id
         deployed.display_name = deployed.display_name or model.display_name
         split = {deployed.id if key == "0" else key: share for key, share in scope.request.traffic_split.items()}
         known = {deployed.id, *(each.id for each in endpoint.deployed_models)}
-        if split and (sum(split.values()) != _WHOLE or not set(split) <= known):
-            text = "Traffic split percentage values must sum up to 100 and name deployed models."
-            raise CloudError(StatusCode.INVALID_ARGUMENT, text)
+        if split:
+            _check_split(split, known)
         folder = self._models.folder(f"{model.name}@{model.version_id}")
 
         async def work() -> Proto:
@@ -74,6 +73,15 @@ class Endpoints:
 
         return self._operations.start(endpoint.name, scope.call.method, work)
 
+    def update(self, scope: Scope) -> Proto:
+        """`UpdateEndpoint`: a traffic split must be whole, of models that are deployed here."""
+        endpoint = self._resources.get(scope.name, "Endpoint")
+        new = scope.request.endpoint
+        paths = scope.request.update_mask.paths
+        if new.traffic_split and (not paths or "traffic_split" in paths):
+            _check_split(dict(new.traffic_split), {each.id for each in endpoint.deployed_models})
+        return self._resources.update(scope)
+
     def check_deletable(self, name: str) -> None:
         """Refuses to delete an endpoint that still serves."""
         endpoint = self._resources.get(name, "Endpoint")
@@ -85,7 +93,7 @@ class Endpoints:
     async def predict(self, scope: Scope) -> Proto:
         """`Predict`: instances as JSON values."""
         instances = [_value(each) for each in scope.request.instances]
-        deployed, found = await self._ask(scope, {"instances": instances})
+        deployed, found = await self.ask(scope, {"instances": instances})
         model = self._resources.find(f"{deployed.model}@{deployed.model_version_id}")
         answer = scope.answer(
             deployed_model_id=deployed.id,
@@ -103,7 +111,7 @@ class Endpoints:
             body = json.loads(scope.request.http_body.data)
         except ValueError as error:
             raise CloudError(StatusCode.INVALID_ARGUMENT, "The request payload is not valid JSON.") from error
-        deployed, found = await self._ask(scope, body)
+        deployed, found = await self.ask(scope, body)
         model = self._resources.find(deployed.model)
         scope.call.answer_headers.update(
             {
@@ -121,10 +129,8 @@ class Endpoints:
             await served.stop()
         self._served.clear()
 
-    async def _ask(self, scope: Scope, body: Any) -> tuple[Proto, Any]:
+    async def ask(self, scope: Scope, body: Any) -> tuple[Proto, Any]:
         """Sends a body to one deployed model, chosen by the traffic split."""
-        if not canonical(scope.name).split("/")[-2] == "endpoints":
-            raise CloudError(StatusCode.UNIMPLEMENTED, "The lab has no publisher models.")
         endpoint = self._resources.get(scope.name, "Endpoint")
         ids = [key for key, share in sorted(endpoint.traffic_split.items()) for _ in range(share)]
         if not ids:
@@ -133,6 +139,12 @@ class Endpoints:
         chosen = secrets.choice(ids)
         deployed = next(each for each in endpoint.deployed_models if each.id == chosen)
         return deployed, await self._served[endpoint.name, chosen].predict(body)
+
+
+def _check_split(split: dict[str, int], known: set[str]) -> None:
+    if sum(split.values()) != _WHOLE or not set(split) <= known:
+        text = "Traffic split percentage values must sum up to 100 and name deployed models."
+        raise CloudError(StatusCode.INVALID_ARGUMENT, text)
 
 
 def _set_split(endpoint: Proto, split: dict[str, int]) -> None:

@@ -8,7 +8,8 @@ is ours.
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,19 +17,39 @@ from grpc import StatusCode
 
 from remit.lab.api_table import Proto
 from remit.lab.errors import CloudError
-from remit.lab.http import Request
 from remit.lab.http_server import HttpServer
-from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.logging_api import Logging
 from remit.lab.metadata import Metadata
-from remit.lab.storage import Storage
+from remit.lab.vertex.accounts import custom_code_agent
+from remit.lab.vertex.buckets import Buckets
+from remit.lab.vertex.fields import REQUIRED, refuse
 from remit.lab.vertex.job_environment import commands, environment, package_uris
 from remit.lab.vertex.job_process import JobProcess
-from remit.lab.vertex.resources import Resources, Scope, project_of, set_state, stamp
+from remit.lab.vertex.resources import Resources, Scope, new_id, project_of, set_state, stamp
+from remit.lab.vertex.running import INTERNAL, state_of
 
 _ENDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED"})
 _INVALID, _CANCELLED = StatusCode.INVALID_ARGUMENT.value[0], StatusCode.CANCELLED.value[0]
 _TIMEOUT = 7 * 24 * 3600  # seconds: the default of `scheduling.timeout`
+
+
+Step = Callable[[Path], Awaitable[None]]  # given the job's folder
+
+
+async def _nothing(_: Path) -> None:
+    """For a job that nobody else launched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a larger piece of work (a trial, a task of a pipeline) adds to the custom job that is a part of it.
+
+    `variables`: of the environment; `before`, `after`: what happens in the job's folder around a run that succeeds.
+    """
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    before: Step = _nothing
+    after: Step = _nothing
 
 
 class Jobs:
@@ -38,16 +59,14 @@ class Jobs:
         self,
         *,
         resources: Resources,
-        iam: Iam,
-        storage: Storage,
+        buckets: Buckets,
         logs: Logging,
         metadata: Metadata,
         folder: Path,
         given: Mapping[str, str],
     ) -> None:
         self._resources = resources
-        self._iam = iam
-        self._storage = storage
+        self._buckets = buckets
         self._logs = logs
         self._metadata = metadata
         self._folder = folder
@@ -56,13 +75,33 @@ class Jobs:
 
     def create(self, scope: Scope) -> Proto:
         """Takes a job and starts it."""
-        _check(scope.request.custom_job)
+        wrong = [] if scope.request.custom_job.display_name else [("display_name", REQUIRED)]
+        check_spec(scope.request.custom_job.job_spec, "job_spec", *wrong)
         job = self._resources.create(scope)
-        set_state(job, "JOB_STATE_PENDING")
-        task = asyncio.create_task(self._run(job))
-        self._tasks[job.name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.name, None))
+        self._start(job, Part())
         return job
+
+    async def run(self, parent: str, job: Proto, part: Part) -> None:
+        """Makes a job below a location and waits until it has ended, well or not. To cancel this cancels the job."""
+        self.keep(parent, job)
+        task = self._start(job, part)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+
+    def keep(self, parent: str, job: Proto) -> Proto:
+        """Gives a job that nobody created by itself its name, once."""
+        if not job.name:
+            stamp(job, "create_time", "update_time")
+            self._resources.put(f"{parent}/customJobs/{new_id()}", job)
+        return job
+
+    def folder(self, job: Proto) -> Path:
+        """Where a job with a name will run."""
+        return self._folder / str(job.name).rpartition("/")[2]
 
     async def cancel(self, scope: Scope) -> Proto:
         """Asks a job to end; nothing happens to one that has ended."""
@@ -88,11 +127,18 @@ class Jobs:
 
     # One job's life
 
-    async def _run(self, job: Proto) -> None:
+    def _start(self, job: Proto, part: Part) -> asyncio.Task[None]:
+        set_state(job, "JOB_STATE_PENDING")
+        task = asyncio.create_task(self._run(job, part))
+        self._tasks[job.name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.name, None))
+        return task
+
+    async def _run(self, job: Proto, part: Part) -> None:
         timeout = job.job_spec.scheduling.timeout.ToTimedelta().total_seconds() or _TIMEOUT
         try:
             async with asyncio.timeout(timeout):
-                status = await self._work(job)
+                status = await self._work(job, part)
             if status:
                 _fail(job, _INVALID, _exit_sentence(job, status))
             else:
@@ -106,26 +152,31 @@ class Jobs:
         except CloudError as error:
             _fail(job, error.code.value[0], error.message)
         finally:
+            if state_of(job) not in _ENDED:  # a mistake of the lab's own must not look like work
+                _fail(job, StatusCode.INTERNAL.value[0], INTERNAL)
             stamp(job, "end_time", "update_time")
 
-    async def _work(self, job: Proto) -> int:
+    async def _work(self, job: Proto, part: Part) -> int:
         """Runs a job's commands; the first exit status that is not zero, else zero."""
         project, location = project_of(job.name), job.name.split("/")[3]
         account = account_of(job)
-        folder = self._folder / job.name.rpartition("/")[2]
+        folder = self.folder(job)
         folder.mkdir(parents=True)
         handler = self._metadata.handler(account, project=project.id, location=location)
         server = await HttpServer(handler).listen()
         try:
             packages = [await self._fetch(uri, account, folder) for uri in package_uris(job)]
             port = server.sockets[0].getsockname()[1]
-            process = JobProcess(folder, environment(job, folder, port, self._given), _Lines(job, self._logs))
+            given = {**self._given, **part.variables}
+            process = JobProcess(folder, environment(job, folder, port, given), _Lines(job, self._logs))
+            await part.before(folder)
             set_state(job, "JOB_STATE_RUNNING")
             stamp(job, "start_time", "update_time")
             for command in commands(job, packages, folder):
                 status = await process.run(command)
                 if status:
                     return status
+            await part.after(folder)
             return 0
         finally:
             server.close()
@@ -133,18 +184,13 @@ class Jobs:
 
     async def _fetch(self, uri: str, account: str, folder: Path) -> Path:
         """A source distribution out of Cloud Storage, read with the job's own account."""
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        token, _ = self._iam.mint(email=account, scopes=(CLOUD_PLATFORM,), lifetime=300)
-        path = f"/storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
-        headers = {"authorization": f"Bearer {token}"}
-        answer = await self._storage.handle(
-            Request("GET", "storage.googleapis.com", path, (("alt", "media"),), headers, b"")
-        )
-        if answer.status != 200:  # noqa: PLR2004  # OK
-            text = f"Unable to download the Python package {uri} as {account}: {answer.body.decode()}"
-            raise CloudError(StatusCode.INVALID_ARGUMENT, text)
-        target = folder / name.rpartition("/")[2]
-        target.write_bytes(answer.body)
+        try:
+            content = await self._buckets.read(uri, account)
+        except CloudError as error:
+            text = f"Unable to download the Python package {uri} as {account}: {error.message}"
+            raise CloudError(StatusCode.INVALID_ARGUMENT, text) from error
+        target = folder / uri.rpartition("/")[2]
+        target.write_bytes(content)
         return target
 
 
@@ -167,32 +213,24 @@ class _Lines:
 
 def account_of(job: Proto) -> str:
     """The account that a job runs as: the one it names, else the Custom Code Service Agent of its project."""
-    named = job.job_spec.service_account
-    return named or f"service-{project_of(job.name).number}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
+    return str(job.job_spec.service_account or custom_code_agent(project_of(job.name)))
 
 
-def state_of(job: Proto) -> str:
-    """A job's state by its word."""
-    return str(job.DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number[job.state].name)
+def check_spec(spec: Proto, where: str, *wrong: tuple[str, str]) -> None:
+    """Refuses a specification that Vertex AI would not take, and one that the lab cannot run.
 
-
-def _check(job: Proto) -> None:
-    """Refuses a job that Vertex AI would not take, and one that the lab cannot run."""
-    pools = job.job_spec.worker_pool_specs
-    found = []
-    if not job.display_name:
-        found.append(("display_name", "Required field is not set."))
+    `where`: the field that carries it; `wrong`: what the caller found wrong already, which comes first.
+    """
+    pools, found = spec.worker_pool_specs, list(wrong)
     if not pools:
-        found.append(("job_spec.worker_pool_specs", "At least one worker pool should be specified."))
+        found.append((f"{where}.worker_pool_specs", "At least one worker pool should be specified."))
     elif pools[0].WhichOneof("task") is None:
-        found.append(("job_spec.worker_pool_specs[0]", "Either container_spec or python_package_spec must be set."))
+        found.append((f"{where}.worker_pool_specs[0]", "Either container_spec or python_package_spec must be set."))
     elif pools[0].HasField("python_package_spec") and not pools[0].python_package_spec.python_module:
-        found.append(("job_spec.worker_pool_specs[0].python_package_spec.python_module", "Required field is not set."))
+        found.append((f"{where}.worker_pool_specs[0].python_package_spec.python_module", REQUIRED))
     elif pools[0].HasField("container_spec") and not [*pools[0].container_spec.command, *pools[0].container_spec.args]:
         raise CloudError(StatusCode.UNIMPLEMENTED, "The lab has no container images: name a command to run.")
-    if found:
-        lines = "".join(f"\t{number}.Field: {field}; Message: {why}" for number, (field, why) in enumerate(found, 1))
-        raise CloudError(StatusCode.INVALID_ARGUMENT, f"List of found errors:{lines}\t")
+    refuse(*found)
     if len(pools) > 1 or pools[0].replica_count > 1:
         raise CloudError(StatusCode.UNIMPLEMENTED, "The lab runs one replica of one worker pool.")
 

@@ -23,13 +23,35 @@ _INFERENCE = frozenset(
         "streamGenerateContent",
         "countTokens",
         "computeTokens",
+        "embedContent",
     }
 )
 _HAND = {
+    "reasoningEngines.streamQuery": "aiplatform.reasoningEngines.query",
+    "reasoningEngines.asyncQuery": "aiplatform.reasoningEngines.query",
+    "completions.create": "aiplatform.endpoints.predict",
     "models.listVersions": "aiplatform.models.list",
     "models.listCheckpoints": "aiplatform.models.get",
     "models.deleteVersion": "aiplatform.models.delete",
+    "pipelineJobs.batchDelete": "aiplatform.pipelineJobs.delete",
+    "pipelineJobs.batchCancel": "aiplatform.pipelineJobs.cancel",
+    "contexts.removeContextChildren": "aiplatform.contexts.addContextChildren",
+    "artifacts.queryArtifactLineageSubgraph": "aiplatform.artifacts.get",
+    "tensorboards.batchRead": "aiplatform.tensorboardTimeSeries.batchRead",
+    "tensorboardExperiments.batchCreate": "aiplatform.tensorboardTimeSeries.batchCreate",
+    "tensorboardTimeSeries.readBlobData": "aiplatform.tensorboardTimeSeries.read",
+    "tensorboardTimeSeries.exportTensorboardTimeSeries": "aiplatform.tensorboardTimeSeries.read",
     "models.mergeVersionAliases": "aiplatform.models.update",
+}
+
+
+# Collections whose permissions carry the name of what they are below.
+_BELOW = {
+    ("tensorboards", "experiments"): "tensorboardExperiments",
+    ("tensorboards", "runs"): "tensorboardRuns",
+    ("tensorboards", "timeSeries"): "tensorboardTimeSeries",
+    ("models", "evaluations"): "modelEvaluations",
+    ("models", "slices"): "modelEvaluationSlices",
 }
 
 
@@ -40,6 +62,9 @@ def permissions(binding: Binding) -> tuple[str, ...]:
         return published
     *collections, verb = binding.method_id.split(".")
     collection = collections[-1] if collections else ""
+    collection = next(
+        (name for (top, own), name in _BELOW.items() if top in collections[:-1] and own == collection), collection
+    )
     if verb in _INFERENCE:
         return ("aiplatform.endpoints.predict",)
     if collection == "operations" and verb in {"get", "list", "wait"}:

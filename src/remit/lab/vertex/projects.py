@@ -25,7 +25,7 @@ class Projects:
         self.surface = Surface(table(), {path: table().methods[path]}, self._answer)
 
     async def _answer(self, call: Call) -> Sequence[Proto]:
-        caller = self._iam.caller(call.authorization)
+        caller = self._iam.caller(call.authorization, f"{_SERVICE}.{call.method.name}")
         refusal = None
         try:
             self._iam.require(caller, _PERMISSION, call.request.name)

@@ -1,12 +1,12 @@
 """The resources of Vertex AI in memory, and the methods that every collection has: create, get, list, delete, update.
 
-Names carry the project's number, as Google's do, whichever way the caller wrote them. Left out: states of resources
-that need workers (pipelines, tuning), etags, field masks below the first level.
+Names carry the project's number, as Google's do, whichever way the caller wrote them. Left out: etags, field masks
+below the first level, orders other than the newest first.
 """
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from remit.lab.errors import CloudError
 from remit.lab.iam import Caller
 
 _PAGE = 100  # resources, when the caller does not say
+_LOCATION = 4  # parts of `projects/P/locations/L`, which need nobody to make it
 _KINDS = re.compile(r"(Create|Upload|Get|List|Delete|Update)[A-Z]\w+")
 
 
@@ -84,6 +85,10 @@ class Resources:
         """All of one message type, each once, under however many names it is kept."""
         return list({id(each): each for each in self._things.values() if each.DESCRIPTOR.name == kind}.values())
 
+    def each(self, names: Iterable[str], kind: str) -> list[Proto]:
+        """The resources of these names, which must all be there."""
+        return [self.get(name, kind) for name in names]
+
     # The methods that every collection has
 
     def serve(self, scope: Scope) -> Proto | None:
@@ -98,7 +103,7 @@ class Resources:
         if kind[1] == "List":
             return self._list(scope)
         if kind[1] == "Update":
-            return self._update(scope)
+            return self.update(scope)
         self.get(scope.request.name)
         self.remove(scope.request.name)
         return None
@@ -108,6 +113,8 @@ class Resources:
         field, collection = _creates(scope)
         thing = type(getattr(scope.request, field))()
         thing.CopyFrom(getattr(scope.request, field))
+        if len(scope.name.split("/")) > _LOCATION:
+            self.get(scope.name)
         name = f"{scope.name}/{collection}/{_wanted_id(scope.request, field) or new_id()}"
         if name in self._things:
             raise CloudError(StatusCode.ALREADY_EXISTS, f"Requested entity already exists: {name}")
@@ -120,14 +127,11 @@ class Resources:
         found = list(self.of(field.message_type.name, scope.name))
         conditions = filters.parse(getattr(request, "filter", ""))
         if conditions:
-            found = [each for each in found if all(one.holds(_flat(each)) for one in conditions)]
-        start = int(request.page_token) if request.page_token.isdigit() else 0
-        end = start + (request.page_size if request.page_size > 0 else _PAGE)
-        getattr(answer, field.name).extend(found[start:end])
-        answer.next_page_token = str(end) if len(found) > end else ""
-        return answer
+            found = [each for each in found if all(one.holds(flat(each)) for one in conditions)]
+        return page(request, answer, found)
 
-    def _update(self, scope: Scope) -> Proto:
+    def update(self, scope: Scope) -> Proto:
+        """Sets the fields of a resource that the mask names, else those that the request carries."""
         field = scope.binding.body
         if field in {"", "*"}:
             raise CloudError(StatusCode.UNIMPLEMENTED, f"The lab does not play {scope.call.method.name}.")
@@ -194,9 +198,19 @@ def _wanted_id(request: Proto, field: str) -> str:
     return next((str(getattr(request, name)) for name in names if name in request.DESCRIPTOR.fields_by_name), "")
 
 
-def _flat(thing: Proto) -> dict[str, Any]:
-    """A resource as filters see it, by either spelling of its fields."""
+def page(request: Proto, answer: Proto, found: Sequence[Proto]) -> Proto:
+    """Fills a list's answer with the page that was asked for."""
+    field = next(f for f in answer.DESCRIPTOR.fields if f.is_repeated and f.message_type)
+    start = int(request.page_token) if request.page_token.isdigit() else 0
+    end = start + (request.page_size if request.page_size > 0 else _PAGE)
+    getattr(answer, field.name).extend(found[start:end])
+    answer.next_page_token = str(end) if len(found) > end else ""
+    return answer
+
+
+def flat(thing: Proto) -> dict[str, Any]:
+    """A resource as filters see it, by either spelling of its fields, truth as the words `true` and `false`."""
     pool = table().pool
     snake = json_format.MessageToDict(thing, preserving_proto_field_name=True, descriptor_pool=pool)
     found: dict[str, Any] = json_format.MessageToDict(thing, descriptor_pool=pool)
-    return found | snake
+    return {key: str(each).lower() if isinstance(each, bool) else each for key, each in (found | snake).items()}

@@ -1,18 +1,19 @@
 """Vertex AI: who may call what, then what it does. One path for gRPC and REST.
 
 Every call: bearer token, the resource that it names, IAM, `actAs` on the account it would run as, one line in the audit
-log, the method. Left out: version v1beta1, quotas, conditions on locations. Methods that the lab does not play answer
-`UNIMPLEMENTED`, after the same checks.
+log, the method. Both versions are one (`versions`). Left out: quotas, conditions on locations. Methods that the lab
+does not play answer `UNIMPLEMENTED`, after the same checks.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
 
 from grpc import StatusCode
 
-from remit.lab.api_surface import Call, Surface
+from remit.lab import contoso
+from remit.lab.api_surface import Call, Messages, Surface
 from remit.lab.api_table import Proto, table
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.errors import CloudError
@@ -21,19 +22,26 @@ from remit.lab.iam import Iam
 from remit.lab.logging_api import Logging
 from remit.lab.metadata import Metadata
 from remit.lab.storage import Storage
+from remit.lab.vertex.accounts import acted_as, text
+from remit.lab.vertex.chat import Chat
+from remit.lab.vertex.embeddings import Embeddings
 from remit.lab.vertex.endpoints import Endpoints
-from remit.lab.vertex.jobs import Jobs
-from remit.lab.vertex.models import Models
+from remit.lab.vertex.generative import Generative, accounts
+from remit.lab.vertex.nouns import Nouns
 from remit.lab.vertex.operations import Operations
 from remit.lab.vertex.permissions import permissions
+from remit.lab.vertex.predictions import Predictions
+from remit.lab.vertex.reasoning import Reasoning
 from remit.lab.vertex.resources import Resources, Scope, canonical
+from remit.lab.vertex.versions import Versions
 
 _MIXINS = ("google.longrunning.Operations", "google.cloud.location.Locations", "google.iam.v1.IAMPolicy")
-_READS = ("Get", "List", "Search", "Query", "Predict", "RawPredict", "StreamRawPredict", "Wait", "Count", "Compute")
-_ACCOUNTS = ("custom_job.job_spec.service_account", "deployed_model.service_account", "pipeline_job.service_account")
+_ASKS = ("Get", "List", "Search", "Query", "Predict", "RawPredict", "StreamRawPredict", "Wait", "Count", "Compute")
+_READS = (*_ASKS, "Read", "BatchRead", "Write", "ExportTensorboard")  # writing points is data access too
 _ACT_AS = "iam.serviceAccounts.actAs"
 
-Play = Callable[[Scope], Proto | Awaitable[Proto]]
+Played = Proto | AsyncGenerator[Proto, None]
+Play = Callable[[Scope], Played | Awaitable[Played]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,47 +64,63 @@ class Vertex:
         self._audit = surroundings.audit
         self._resources = Resources()
         self._operations = Operations()
-        self._models = Models(self._resources, self._operations, surroundings.storage, folder / "models")
-        self._endpoints = Endpoints(self._resources, self._operations, self._models)
-        self._jobs = Jobs(
-            resources=self._resources,
+        self._nouns = Nouns(
+            self._resources,
+            self._operations,
             iam=surroundings.iam,
+            audit=surroundings.audit,
             storage=surroundings.storage,
             logs=surroundings.logs,
             metadata=surroundings.metadata,
-            folder=folder / "jobs",
+            folder=folder,
             given=surroundings.given,
         )
+        self._endpoints = Endpoints(self._resources, self._operations, self._nouns.models)
+        generative, reasoning = Generative(self._resources), Reasoning(self._resources)
+        embeddings, chat, predictions = Embeddings(generative), Chat(generative), Predictions(self._endpoints)
         self._plays: dict[str, Play] = {
-            "CreateCustomJob": self._jobs.create,
-            "CancelCustomJob": self._jobs.cancel,
-            "UploadModel": self._models.upload,
-            "ListModelVersions": self._models.list_versions,
-            "DeleteModel": self._models.delete,
+            **self._nouns.plays(),
+            "UpdateEndpoint": self._endpoints.update,
             "DeployModel": self._endpoints.deploy,
             "UndeployModel": self._endpoints.undeploy,
-            "Predict": self._endpoints.predict,
-            "RawPredict": self._endpoints.raw_predict,
-            "StreamRawPredict": self._endpoints.raw_predict,
+            "Predict": _either(embeddings.predict, self._endpoints.predict),
+            "RawPredict": _either(chat.messages, self._endpoints.raw_predict),
+            "StreamRawPredict": _either(chat.message_stream, predictions.stream_raw),
+            "ServerStreamingPredict": predictions.stream_tensors,
+            "DirectPredict": predictions.direct,
+            "GenerateContent": generative.generate,
+            "StreamGenerateContent": generative.stream,
+            "CountTokens": generative.count_tokens,
+            "ComputeTokens": generative.compute_tokens,
+            "EmbedContent": embeddings.embed_content,
+            "ChatCompletions": chat.completions,
+            "QueryReasoningEngine": reasoning.query,
+            "StreamQueryReasoningEngine": reasoning.stream,
             "GetOperation": self._operations.serve,
             "WaitOperation": self._operations.serve,
             "ListOperations": self._operations.serve,
         }
-        methods = table().of("google.cloud.aiplatform.v1.", *_MIXINS)
-        self.surface = Surface(table(), methods, self._answer)
+        self._before_deletion = {"DeleteEndpoint": self._endpoints.check_deletable, **self._nouns.before_deletion()}
+        methods = table().of("google.cloud.aiplatform.v1.", "google.cloud.aiplatform.v1beta1.", *_MIXINS)
+        self.surface = Surface(table(), methods, Versions(self._answer))
 
     async def handle(self, request: Request) -> Response:
         """The REST face, hosts `LOCATION-aiplatform.googleapis.com`."""
         return await self.surface.handle(request)
 
+    def permission(self, call: Call) -> str:
+        """What a call needs first, empty where it names nothing."""
+        found = call.method.target(call.request)
+        return permissions(found[0])[0] if found else ""
+
     async def close(self) -> None:
         """Ends every job and every model server."""
-        await self._jobs.close()
+        await self._nouns.close()
         await self._operations.close()
         await self._endpoints.close()
 
-    async def _answer(self, call: Call) -> Sequence[Proto]:
-        caller = self._iam.caller(call.authorization)
+    async def _answer(self, call: Call) -> Messages:
+        caller = self._iam.caller(call.authorization, call.full_name)
         found = call.method.target(call.request)
         if found is None:
             raise CloudError(StatusCode.INVALID_ARGUMENT, "Invalid resource field value in the request.")
@@ -115,7 +139,7 @@ class Vertex:
             self._enter(scope, found[1], permission, granted=True, status=error)
             raise
         self._enter(scope, found[1], permission, granted=True)
-        return [answer]
+        return answer if isinstance(answer, AsyncGenerator) else [answer]
 
     def _require(self, scope: Scope, permission: str, resource: str) -> None:
         try:
@@ -127,7 +151,7 @@ class Vertex:
             text = f"You do not have permission to act as service_account: {account}. (or it may not exist)."
             raise CloudError(StatusCode.PERMISSION_DENIED, text) from error
 
-    async def _play(self, scope: Scope) -> Proto:
+    async def _play(self, scope: Scope) -> Played:
         play = self._plays.get(scope.call.method.name)
         if play is None:
             return self._common(scope)
@@ -137,10 +161,8 @@ class Vertex:
     def _common(self, scope: Scope) -> Proto:
         """What every collection can do, in the form that the method answers in."""
         method = scope.call.method
-        if method.name == "DeleteCustomJob":
-            self._jobs.check_deletable(scope.name)
-        if method.name == "DeleteEndpoint":
-            self._endpoints.check_deletable(scope.name)
+        if method.name in self._before_deletion:
+            self._before_deletion[method.name](scope.name)
         thing = self._resources.serve(scope)
         if method.response.DESCRIPTOR.full_name != "google.longrunning.Operation":
             return method.response() if thing is None else thing
@@ -155,7 +177,7 @@ class Vertex:
         method = scope.call.method
         self._audit.write(
             service="aiplatform.googleapis.com",
-            method=f"{method.service}.{method.name}",
+            method=scope.call.full_name,
             resource=resource,
             caller=scope.caller,
             permission=permission,
@@ -170,17 +192,16 @@ def _needs(scope: Scope, name: str) -> Iterator[tuple[str, str]]:
     """Every permission that a call needs, with the resource it needs it on."""
     for permission in permissions(scope.binding):
         yield permission, name
-    model = _text(scope.request, "deployed_model.model")
-    if model:
-        yield "aiplatform.models.get", model
-    for account in filter(None, (_text(scope.request, path) for path in _ACCOUNTS)):
+    for path in ("deployed_model.model", "batch_prediction_job.model"):
+        model = text(scope.request, path)
+        if model:
+            yield "aiplatform.models.get", model
+    for account in acted_as(scope.request, contoso.project(name.split("/")[1])):
+        yield _ACT_AS, f"projects/-/serviceAccounts/{account}"
+    for account in accounts(scope.request):
         yield _ACT_AS, f"projects/-/serviceAccounts/{account}"
 
 
-def _text(message: Proto, path: str) -> str:
-    """A text field by its path, empty where a message has no such field."""
-    for part in path.split("."):
-        if part not in message.DESCRIPTOR.fields_by_name:
-            return ""
-        message = getattr(message, part)
-    return str(message)
+def _either(publisher: Play, endpoint: Play) -> Play:
+    """One method of two kinds of things: models of publishers and endpoints."""
+    return lambda scope: (publisher if "/publishers/" in scope.name else endpoint)(scope)
