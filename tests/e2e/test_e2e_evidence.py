@@ -17,7 +17,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 TEST = "projects/contoso-fraud-test/locations/us-central1"
-GET_JOB = "/google.cloud.aiplatform.v1.JobService/GetCustomJob"
+GET_MODEL = "/google.cloud.aiplatform.v1.ModelService/GetModel"
 SUBJECT = {
     "dana": "6f1c2a34-8b5d-4e6f-9a01-c0de00000001/0d000000-0000-4000-8000-000000000001",
     "ada": "6f1c2a34-8b5d-4e6f-9a01-c0de00000001/0d000000-0000-4000-8000-000000000002",
@@ -33,15 +33,15 @@ WORKERS = 4  # a person's connections
 def over_rest(world: Any, name: str, jobs: list[str]) -> dict[str, str]:
     """What was answered for each job."""
     with world.tunnel(name) as tunnel:
-        return {job: tunnel.ask("GET", f"/v1/{TEST}/customJobs/{job}").message for job in jobs}
+        return {job: tunnel.ask("GET", f"/v1/{TEST}/models/{job}").message for job in jobs}
 
 
 def over_grpc(world: Any, name: str, jobs: list[str]) -> dict[str, str]:
     token, found = world.entra.token(name), {}
     with world.channel() as channel:
-        call = channel.unary_unary(GET_JOB, request_serializer=bytes, response_deserializer=bytes)
+        call = channel.unary_unary(GET_MODEL, request_serializer=bytes, response_deserializer=bytes)
         for job in jobs:
-            resource = f"{TEST}/customJobs/{job}".encode()
+            resource = f"{TEST}/models/{job}".encode()
             with pytest.raises(grpc.RpcError) as answer:
                 call(b"\x0a" + bytes([len(resource)]) + resource, metadata=[("authorization", f"Bearer {token}")])
             found[job] = answer.value.details()
@@ -50,7 +50,7 @@ def over_grpc(world: Any, name: str, jobs: list[str]) -> dict[str, str]:
 
 @pytest.mark.promise("V5")
 def test_two_people_at_once_never_cross(world: Any) -> None:
-    """Each asks for jobs that nobody else asks for, several of them again at once, so that leases answer as well."""
+    """Each asks for models that nobody else asks for, several of them again at once, so that leases answer as well."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -73,10 +73,10 @@ def test_two_people_at_once_never_cross(world: Any) -> None:
     owner = {job: name for name, found in answers for job in found}
     for _, found in answers:
         for job, message in found.items():
-            assert message == f'The resource "{TEST}/customJobs/{job}" does not exist.'
+            assert message.endswith(f'/models/{job}" does not exist.'), message
     known = {record.decision: record for record in world.records()}
     calls = 0
-    for entry in (one["protoPayload"] for one in world.cloud("GetCustomJob")):
+    for entry in (one["protoPayload"] for one in world.cloud("GetModel")):
         job = entry["resourceName"].rpartition("/")[2]
         if job not in owner:
             continue
@@ -87,14 +87,14 @@ def test_two_people_at_once_never_cross(world: Any) -> None:
         reason = entry["requestMetadata"]["requestAttributes"]["reason"]
         decision = known[reason.removeprefix("decision/")]
         assert (decision.principal, decision.outcome) == (SUBJECT[name], "permit")
-        assert decision.resource == f"//aiplatform.googleapis.com/{TEST}/customJobs/{job}"
+        assert decision.resource == f"//aiplatform.googleapis.com/{TEST}/models/{job}"
     assert calls == 2 * EACH
 
 
 def test_the_timeline_tells_who_did_what_and_why(world: Any, nonce: str) -> None:
-    job = str(int(nonce[1:], 16) % 10**15)
-    world.ask("dana", "GET", f"/v1/{TEST}/customJobs/{job}")
-    refused = world.ask("ada", "DELETE", f"/v1/{TEST}/customJobs/{job}")
+    job = str(int(nonce[1:], 16) % 10**15)  # a model, by name
+    world.ask("dana", "GET", f"/v1/{TEST}/models/{job}")
+    refused = world.ask("ada", "DELETE", f"/v1/{TEST}/models/{job}")
     assert len(world.access(job, 2)) == 2
     asked = world.remit("audit", "query", "--config", str(world.config), "--resource", job, "--json")
     rows = [json.loads(line) for line in asked.stdout.splitlines()]
@@ -112,7 +112,7 @@ def test_the_timeline_tells_who_did_what_and_why(world: Any, nonce: str) -> None
 @pytest.fixture
 def copy(world: Any, tmp_path: Path) -> Path:
     """The installation's file beside a copy of its whole state, taken while it runs."""
-    world.ask("dana", "GET", f"/v1/{TEST}/customJobs/1")
+    world.ask("dana", "GET", f"/v1/{TEST}/models/1")
     source, folder = world.config.parent, tmp_path / "copy"
     # not in the middle of sealing, nor of a commit
     with world.sealing_waits():
@@ -186,7 +186,7 @@ def test_a_changed_segment_is_found(world: Any, copy: Path) -> None:
 @pytest.mark.promise("V22")
 def test_no_credential_lies_anywhere(world: Any) -> None:
     """Neither the tokens that people showed nor those that Remit obtained: in no file, nor in what it prints."""
-    world.ask("dana", "GET", f"/v1/{TEST}/customJobs/2")
+    world.ask("dana", "GET", f"/v1/{TEST}/models/2")
     shown = [token.encode() for token in world.entra.held.values()]
     clouds = Path(world.lab.folder)  # they may know what they gave
     for path in world.folder.rglob("*"):

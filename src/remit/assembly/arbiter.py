@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 
+from remit.access.answered import Learn
 from remit.access.decide import Decide, Rooms
 from remit.access.exchange import Exchange
 from remit.access.revoke import Known, Revoke
 from remit.arbiter.account import Account
+from remit.arbiter.answered import Answered
 from remit.arbiter.application import Document, Endpoints, application, serve
 from remit.arbiter.check import Check
 from remit.arbiter.events import Events
@@ -28,8 +30,9 @@ from remit.assembly import evidence, rooms
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
 from remit.assembly.identity import Who, who
 from remit.assembly.policies import PolicyWatch
-from remit.audit.lookup import find_decision
+from remit.audit.lookup import find_decision, find_whole
 from remit.audit.recorder import LedgerRecorder
+from remit.audit.works import Works
 from remit.gateway.admin import Admin
 from remit.identity.tokens.keys import http_client
 from remit.model.errors import NotRecorded
@@ -75,11 +78,15 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             judge=judge,
             recorder=GuardedRecorder(recorder, watch),
             obtainer=obtainer,
+            works=Works(reader, recorder),
             clock=rooms.now,
+            labels=settings.labels,
         )
+        learn = Learn(fitted, partial(find_decision, reader))
+        opened.push_async_callback(learn.close)
         health = Health(_probes(found, watch, recorder), {"people": lambda: found.trouble})
         published = _documents(hops, found)
-        app = application(_endpoints(settings, fitted, found, reader, health, published))
+        app = application(_endpoints(settings, fitted, found, reader, health, published, learn))
         streams = Streams(partial(find_decision, reader), found.view.ended)
         yield House(app, found, judge, watch, streams, fitted)
 
@@ -116,15 +123,17 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
     reader: Engine,
     health: Health,
     published: Mapping[str, Callable[[], Document]],
+    learn: Learn,
 ) -> Endpoints:
     origin = settings.identity.sessions.origin
     known = Known(settings.identity.tenants, evidence.seen(settings, rooms.now))
     return Endpoints(
-        check=Check(Decide(fitted)),
+        check=Check(Decide(fitted), origin=origin, services=settings.estate.services),
+        answered=Answered(learn),
         token=Token(Exchange(fitted, rooms.Buckets(settings.estate)), rooms.now),
         person=Person(
             fitted.authenticator.authenticate,
-            partial(find_decision, reader),
+            partial(find_whole, reader),
             rooms.now,
             paths=found.directory.shown if found.directory else None,
             revocations=found.view,
@@ -145,9 +154,9 @@ def _documents(hops: rooms.Hops, found: Who) -> Mapping[str, Callable[[], Docume
     documents: dict[str, Callable[[], Document]] = {
         f"/saml/{name}": saml.metadata_xml for name, saml in found.saml.items()
     }
+    documents["/.well-known/jwks.json"] = hops.assertions.jwks  # of both: what services are told, and Google
     if hops.own:
         documents["/.well-known/openid-configuration"] = hops.own.issuer.discovery
-        documents["/.well-known/jwks.json"] = hops.own.issuer.jwks
     return documents
 
 
@@ -162,13 +171,16 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "scope": sign_in.scope,
         **({"provider": own} if sign_in.issuer else {}),
         "ca_pem": evidence.door(settings).read_text(encoding="utf-8"),
-        "terminated": list(settings.gateway.hosts),
+        "terminated": [*settings.gateway.hosts, *(one.host for one in settings.estate.services if one.host)],
         "refused": _BROKERED,
     }
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serves the arbiter until `stop` is set."""
+async def run(settings: Settings, stop: asyncio.Event, retire: asyncio.Event) -> None:
+    """Serves the arbiter until `stop` is set; when `retire` is, it decides no more and goes with the last open stream.
+
+    Nobody is sent here from then on: another arbiter has taken the sockets' places.
+    """
     async with house(settings) as opened:
         await opened.who.network.prepare()
         await opened.who.keys.refresh()
@@ -181,7 +193,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         async with attended(stop, beside), contextlib.AsyncExitStack() as listening:
             if watched is not None:
                 await listening.enter_async_context(opened.streams.listening(watched))
-            await serve(opened.app, settings.gateway.arbiter_socket, stop)
+            await serve(opened.app, settings.gateway.arbiter_socket, stop, retire)
+            while len(opened.streams) and not stop.is_set():  # noqa: ASYNC110 - a look a second costs nothing
+                await asyncio.sleep(1)
 
 
 @contextlib.asynccontextmanager

@@ -2,15 +2,19 @@
 
 Importing what an arbiter is made of takes a second or two. So another one has done that already, and waits for a line
 on its standard input; when the first dies, recovery costs no more than opening the house. A stand-by whose parent is
-gone reads the end of its input, and ends.
+gone reads the end of its input, and ends. The one in office before this supervisor replaced itself is retired: it
+decides nothing more, and watches over the streams that are open.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import sys
 import time
 
+from remit.gateway.process import Running
 from remit.settings.read import Settings
 
 _log = logging.getLogger(__name__)
@@ -19,6 +23,7 @@ _STEADY = 30.0  # seconds of life after which a death counts as the first again
 _STOP = 5.0  # seconds for a process to end
 
 GO = b"go\n"
+RETIRE = signal.SIGUSR1
 
 
 class ArbiterProcess:
@@ -26,49 +31,80 @@ class ArbiterProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._config = str(settings.file)
-        self._pid_file = settings.gateway.arbiter_socket.with_suffix(".pid")
-        self._office: asyncio.subprocess.Process | None = None
-        self._stand_by: asyncio.subprocess.Process | None = None
+        self._socket = settings.gateway.arbiter_socket
+        self._pid_file = self._socket.with_suffix(".pid")
+        self._found = self._listening()
+        self._office: Running | None = None
+        self._pipe: int | None = None
+        self._stand_by: tuple[Running, int] | None = None
+        self._retired: list[Running] = []
 
     async def start(self) -> None:
         """Puts one in office, and another one beside it."""
-        taken = self._stand_by if _lives(self._stand_by) else await self._spawn()
-        if taken is None or taken.stdin is None:
-            raise ProcessLookupError
-        with contextlib.suppress(ConnectionError):
-            taken.stdin.write(GO)
-            await taken.stdin.drain()
-        self._office = taken
+        if self._office is None:
+            self._retired = [found for found in (self._predecessor(),) if found]
+        taken, pipe = self._stand_by if self._stand_by and self._stand_by[0].alive else self._spawn()
+        with contextlib.suppress(BrokenPipeError):
+            os.write(pipe, GO)
+        if self._pipe is not None:
+            os.close(self._pipe)
+        self._office, self._pipe = taken, pipe  # the end of its input, closed, would tell it that we are gone
         self._pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pid_file.write_text(f"{taken.pid}\n", encoding="ascii")
-        self._stand_by = await self._spawn()
+        self._stand_by = self._spawn()
+
+    @property
+    def serves(self) -> bool:
+        """Whether callers come to one that was started here, and not to its predecessor."""
+        return self._listening() not in {None, self._found}
+
+    def retire_predecessor(self) -> None:
+        """Tells the one that an earlier program of this supervisor had in office that another one is."""
+        for one in self._retired:
+            with contextlib.suppress(ProcessLookupError):
+                one.send(RETIRE)
 
     async def keep(self) -> None:
         """Replaces the one in office whenever it ends."""
         pause, most = _BACKOFF
         while self._office is not None:
             began = time.monotonic()
-            code = await self._office.wait()
-            _log.error("the arbiter ended with %s and is replaced", code)
+            await self._office.ended()
+            _log.error("the arbiter ended and is replaced")
             pause = _BACKOFF[0] if time.monotonic() - began > _STEADY else pause
             await asyncio.sleep(pause)
             pause = min(pause * 2, most)
             await self.start()
 
     async def end(self) -> None:
-        """Ends both."""
-        for process in (self._stand_by, self._office):
-            if process is None or not _lives(process):
-                continue
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _STOP)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        """Ends all of them."""
+        stand_by = [self._stand_by[0]] if self._stand_by else []
+        for process in (*stand_by, *filter(None, (self._office,)), *self._retired):
+            await process.end(_STOP)
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        command = [
+    def leave(self) -> None:
+        """Lets the one in office live, for the program that takes this one's place; the stand-by ends by itself."""
+        if self._stand_by:
+            os.close(self._stand_by[1])
+            self._stand_by = None
+
+    def _listening(self) -> int | None:
+        """Which socket stands where callers look."""
+        try:
+            return self._socket.stat().st_ino
+        except OSError:
+            return None
+
+    def _predecessor(self) -> Running | None:
+        try:
+            found = Running(int(self._pid_file.read_text("ascii")))
+        except (OSError, ValueError):
+            return None
+        ours = self._command()[1:] == found.command[1:] and found.alive
+        return found if ours else None
+
+    def _command(self) -> tuple[str, ...]:
+        return (
             sys.executable,
             "-P",  # nothing of the folder that somebody happens to stand in is imported
             "-m",
@@ -79,9 +115,12 @@ class ArbiterProcess:
             "--stand-by",
             "--config",
             self._config,
-        ]
-        return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+        )
 
-
-def _lives(process: asyncio.subprocess.Process | None) -> bool:
-    return process is not None and process.returncode is None
+    def _spawn(self) -> tuple[Running, int]:
+        """A new one, and the end of its input."""
+        theirs, ours = os.pipe()
+        try:
+            return Running.beside(self._command(), theirs), ours
+        finally:
+            os.close(theirs)

@@ -94,7 +94,7 @@ def migrate_all(engine: Engine) -> None:
 
 def door(settings: Settings) -> Path:
     """The certificate of the door's own authority, which clients trust."""
-    return ensure(settings.gateway.authority, settings.gateway.hosts, dt.datetime.now(dt.UTC)).authority
+    return ensure(settings.gateway.authority, settings.gateway.names, dt.datetime.now(dt.UTC)).authority
 
 
 def begun(settings: Settings) -> bool:

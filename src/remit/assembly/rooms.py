@@ -9,6 +9,7 @@ import httpx
 
 from remit.access.exchange import Mode
 from remit.catalogue import Catalogue, actions, storage_request
+from remit.credentials.assertion import Assertions
 from remit.credentials.azure_imds import HOST, ManagedIdentity
 from remit.credentials.entra_obo import EntraOnBehalfOf
 from remit.credentials.google_iam import GoogleIam
@@ -16,6 +17,7 @@ from remit.credentials.google_sts import GoogleSts
 from remit.credentials.hop import cloud_client, metadata_client
 from remit.credentials.obtainer import Obtainer, OwnWay
 from remit.credentials.own_issuer import OwnIssuer
+from remit.credentials.own_keys import OwnKeys
 from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.operation import Request
@@ -38,8 +40,10 @@ def judge(settings: Settings) -> CedarJudge:
 
 
 def classifier(settings: Settings) -> Catalogue:
-    """The catalogue."""
-    return Catalogue(settings.estate)
+    """The catalogue, with its tables read."""
+    catalogue = Catalogue(settings.estate)
+    catalogue.prepare()
+    return catalogue
 
 
 class Hops:
@@ -53,6 +57,7 @@ class Hops:
         self.entra = EntraOnBehalfOf(client, found, timeout=timeout)
         self.sts = GoogleSts(client, found.provider, timeout=timeout)
         self.iam = GoogleIam(client, timeout=timeout)
+        self.assertions = Assertions(settings.identity.sessions.origin, OwnKeys(settings.own_keys, time.time))
         self.own: OwnWay | None = None
         if found.own_issuer:
             issuer = OwnIssuer(found.own_issuer, settings.own_keys, groups=found.own_groups)
@@ -75,6 +80,8 @@ def obtainer(settings: Settings, hops: Hops) -> Obtainer:
         sts=hops.sts,
         iam=hops.iam,
         own=hops.own,
+        assertions=hops.assertions,
+        services=settings.estate.services,
         # before the gateway gives up on the arbiter, so that its caller hears which hop is slow
         patience=settings.gateway.check_timeout_ms / 1000 - _MARGIN,
     )

@@ -1,14 +1,16 @@
 """`remit serve`: the arbiter and Envoy as one process tree, supervised, and the access log sealed.
 
 The supervisor holds no request's fate: it starts both, restarts what dies, gives Envoy the issuer's keys, and seals.
-Everything is ended by its process id; when the supervisor dies, the arbiter ends with it, and Envoy's next start ends
-what is left of the old one.
+Everything is ended by its process id; when the supervisor dies, the arbiter ends with it, and Envoy's next start
+relieves what is left of the old one. SIGHUP makes it replace itself by the program and the configuration that are there
+now: both of its children go on until their successors serve.
 """
 
 import asyncio
 import contextlib
 import ctypes
 import logging
+import os
 import select
 import signal
 import sys
@@ -16,21 +18,25 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import httpx
 
 from remit.arbiter.application import API_PATHS, API_PREFIXES
 from remit.assembly import arbiter, evidence, rooms
-from remit.assembly.child import GO, ArbiterProcess
+from remit.assembly.child import GO, RETIRE, ArbiterProcess
 from remit.assembly.keys import KeyRing
 from remit.audit.recorder import LedgerRecorder
-from remit.catalogue import leasable_fields, leasable_grpc, streaming_grpc
+from remit.catalogue import leasable_fields, leasable_grpc, streaming_grpc, streams
+from remit.catalogue.services import walked
 from remit.gateway.envoy import Envoy
 from remit.gateway.settings import GatewaySettings
 from remit.identity.tokens.keys import http_client
 from remit.model.errors import RemitError
-from remit.settings.read import Settings
+from remit.model.estate import ServiceKind
+from remit.settings.read import Settings, read
+
+Told = TypeVar("Told")
 
 _log = logging.getLogger(__name__)
 _READY = 60.0  # seconds until everything must answer; it takes about two, on a loaded machine far more
@@ -39,13 +45,18 @@ _PR_SET_PDEATHSIG = 1
 
 def gateway_settings(settings: Settings) -> GatewaySettings:
     """The gateway's settings, with what the catalogue and the arbiter say of themselves."""
+    serving = {one.known_as for one in settings.estate.services if one.kind is ServiceKind.TENSORFLOW_SERVING}
     return replace(
         settings.gateway,
+        services=tuple(
+            replace(one, walked=walked()) if one.known_as in serving else one for one in settings.gateway.services
+        ),
         api_paths=API_PATHS,
         api_prefixes=API_PREFIXES,
         leasable_grpc=leasable_grpc(),
         leasable_fields=leasable_fields(),
         streaming_grpc=streaming_grpc(),
+        streams=streams(),
     )
 
 
@@ -56,9 +67,13 @@ class Plane:
         self._settings = settings
         self._envoy = Envoy(gateway_settings(settings))
         self._arbiter = ArbiterProcess(settings)
+        self._leaving = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop` is set; raises `RemitError` when it cannot start."""
+    async def run(self, stop: asyncio.Event) -> bool:
+        """Runs until `stop` is set; whether another program is to go on in its place.
+
+        Raises `RemitError` when it cannot start.
+        """
         settings = self._settings
         rooms.judge(settings)  # policies that are not good: refuse to start, with every problem
         evidence.install(settings)
@@ -70,8 +85,28 @@ class Plane:
                     try:
                         await self._serve(keys, stop)
                     finally:
-                        await self._envoy.stop()
-                        await self._arbiter.end()
+                        await self._end()
+        return self._leaving
+
+    async def reload(self, stop: asyncio.Event) -> None:
+        """Looks at what is configured now, and if it is good, makes room for a program that runs with it."""
+        try:
+            settings = read(self._settings.file)
+            rooms.judge(settings)
+            await Envoy(gateway_settings(settings)).validate()
+        except (RemitError, TimeoutError) as error:
+            _log.error("the new configuration is not taken, the old one stays: %s", error)
+            return
+        self._leaving = True
+        stop.set()
+
+    async def _end(self) -> None:
+        if self._leaving:
+            await self._envoy.leave()
+            self._arbiter.leave()
+        else:
+            await self._envoy.stop()
+            await self._arbiter.end()
 
     def reopen(self) -> None:
         """Makes Envoy open its access log anew; raises `ProcessLookupError` when there is no Envoy."""
@@ -82,6 +117,7 @@ class Plane:
         await self._envoy.start(await keys.refresh())
         async with arbiter.attended(stop, {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys)}):
             if await self._ready(stop):
+                self._arbiter.retire_predecessor()
                 _log.warning("remit answers at %s", url(self._settings))
             await stop.wait()
 
@@ -102,7 +138,7 @@ class Plane:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await client.get("/readyz")
-                    if answer.is_success:
+                    if answer.is_success and self._arbiter.serves:
                         return True
                     said = answer.text
                 with contextlib.suppress(TimeoutError):
@@ -120,8 +156,29 @@ def url(settings: Settings) -> str:
 
 
 def serve(settings: Settings) -> None:
-    """Runs the whole plane until SIGTERM or SIGINT."""
-    asyncio.run(_until_told(Plane(settings).run))
+    """Runs the whole plane until SIGTERM or SIGINT; after SIGHUP, as a new program in the place of this one."""
+    plane = Plane(settings)
+    file = settings.gateway.runtime.parent / "serve.pid"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text(f"{os.getpid()}\n", encoding="ascii")
+
+    async def run(stop: asyncio.Event) -> bool:
+        reloading = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.set)
+        async with arbiter.attended(stop, {"configuration": _on(reloading, partial(plane.reload, stop))}):
+            return await plane.run(stop)
+
+    if asyncio.run(_until_told(run)):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program, anew
+    file.unlink(missing_ok=True)
+
+
+async def _on(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work each time that the event comes."""
+    while True:
+        await event.wait()
+        event.clear()
+        await work()
 
 
 def serve_arbiter(settings: Settings, *, stand_by: bool = False) -> None:
@@ -130,7 +187,13 @@ def serve_arbiter(settings: Settings, *, stand_by: bool = False) -> None:
     if stand_by and (sys.stdin.buffer.readline() != GO or _hung_up(sys.stdin.buffer)):
         return
     settings.gateway.arbiter_socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    asyncio.run(_until_told(partial(arbiter.run, settings)))
+
+    async def run(stop: asyncio.Event) -> None:
+        retire = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(RETIRE, retire.set)
+        await arbiter.run(settings, stop, retire)
+
+    asyncio.run(_until_told(run))
 
 
 def _hung_up(end: BinaryIO) -> bool:
@@ -140,9 +203,9 @@ def _hung_up(end: BinaryIO) -> bool:
     return bool(found.poll(0))
 
 
-async def _until_told(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+async def _until_told(work: Callable[[asyncio.Event], Awaitable[Told]]) -> Told:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await work(stop)
+    return await work(stop)

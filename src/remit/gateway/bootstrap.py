@@ -1,14 +1,16 @@
 """What Envoy is started with, and what it is told while it runs: three JSON documents, each a pure function.
 
 `bootstrap` is read once. `discovered_listeners` (the check, with the keys inline) and `discovered_secrets` (where the
-door's certificate lies) are files that Envoy watches: a rename replaces them. Envoy fetches nothing over the network.
+doors' certificate lies) are files that Envoy watches: a rename replaces them. Envoy fetches nothing over the network.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from remit.gateway.clusters import CHECK, arbiter, internal, streams, upstream
-from remit.gateway.listeners import DOOR_SECRET, check, door, outer, watched
+from remit.gateway.doors import door, endpoint
+from remit.gateway.hcm import DOOR_SECRET, ENDPOINT_SECRET, watched
+from remit.gateway.listeners import check, outer
 from remit.gateway.plan import plan
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension, message
@@ -32,12 +34,16 @@ def bootstrap(settings: GatewaySettings) -> Json:
         "layered_runtime": {"layers": [{"name": "remit", "static_layer": {_PATTERN_LIMIT: _PATTERN_SIZE}}]},
         "dynamic_resources": {"lds_config": watched(settings, "listeners.json")},
         "static_resources": {
-            "listeners": [outer(gateway), *(door(gateway, each) for each in doors)],
+            "listeners": [
+                outer(gateway),
+                *(door(gateway, each) for each in doors),
+                *(endpoint(gateway, each) for each in (settings.endpoint,) if each),
+            ],
             "clusters": [
                 arbiter(settings.arbiter_socket),
                 internal(CHECK),
                 *(internal(each.listener) for each in doors),
-                *(upstream(target) for each in doors for target in each.upstreams),
+                *(upstream(target) for site in gateway.sites for target in site.upstreams),
                 *(streams(socket) for socket in (settings.streams_socket,) if socket),
             ],
         },
@@ -50,13 +56,21 @@ def discovered_listeners(settings: GatewaySettings, keys: Mapping[str, str]) -> 
 
 
 def discovered_secrets(certificate: Path, key: Path) -> Json:
-    """`secrets.json`: where the door's certificate and key lie."""
-    files = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
-    return {
-        "resources": [
-            message("extensions.transport_sockets.tls.v3.Secret", name=DOOR_SECRET, tls_certificate=files),
-        ]
-    }
+    """`secrets.json`: where the doors' certificate and key lie."""
+    return {"resources": [_secret(DOOR_SECRET, certificate, key)]}
+
+
+def endpoint_secrets(certificate: Path, key: Path) -> Json:
+    """`secrets-endpoint.json`, a file of its own since Envoy takes one secret a file: those that an operator gave."""
+    return {"resources": [_secret(ENDPOINT_SECRET, certificate, key)]}
+
+
+def _secret(name: str, certificate: Path, key: Path) -> Json:
+    """Files in one folder are read again whenever anything is renamed into it, links of Kubernetes too."""
+    files: Json = {"certificate_chain": {"filename": str(certificate)}, "private_key": {"filename": str(key)}}
+    if certificate.parent == key.parent:
+        files["watched_directory"] = {"path": str(certificate.parent)}
+    return message("extensions.transport_sockets.tls.v3.Secret", name=name, tls_certificate=files)
 
 
 def _overload() -> Json:

@@ -20,28 +20,25 @@ _BREAKERS = {  # Envoy's default of 1,024 refuses a busy gateway; the check is b
     CHECK: {"max_connections": 1024, "max_pending_requests": 256, "max_requests": 1024},
     STREAMS: {"max_connections": 64, "max_pending_requests": 1024, "max_requests": 65536},  # its server holds fewer
 }
+_RESOLVED = {"type": "LOGICAL_DNS", "dns_lookup_family": "ALL"}  # a host that listens on one family only is reached too
 _WATCH = {"interval": "1s", "timeout": "2s"}  # a server that hangs has its streams cut within three seconds
 
 
 def upstream(target: Upstream) -> Json:
-    """The cluster of one host and protocol: the certificate must hold exactly the host's name."""
+    """The cluster of one site and protocol: the certificate must hold exactly the host's name."""
     protocol: Json = {"http2_protocol_options": {}} if target.http2 else {"http_protocol_options": {}}
     once = {"common_http_protocol_options": {"max_requests_per_connection": 1}} if target.once else {}
     return {
         "name": target.name,
         "connect_timeout": _CONNECT_TIMEOUT,
-        "type": "STATIC" if _is_address(target.address) else "LOGICAL_DNS",
+        **({"type": "STATIC"} if _is_address(target.address) else _RESOLVED),
         "circuit_breakers": {"thresholds": [_BREAKERS["upstream"]]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": message(
                 _HTTP_OPTIONS, explicit_http_config=protocol, **once
             )
         },
-        "transport_socket": extension(
-            "transport_sockets.tls",
-            "extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            {"sni": target.host, "common_tls_context": _verified(target)},
-        ),
+        **({"transport_socket": _tls(target, target.roots)} if target.roots else {}),
         "load_assignment": _load(target.name, {"socket_address": _socket_address(target)}),
     }
 
@@ -88,13 +85,20 @@ def streams(socket: Path) -> Json:
     }
 
 
-def _verified(target: Upstream) -> Json:
-    name = {"san_type": "DNS", "matcher": {"exact": target.host}}
+def _tls(target: Upstream, roots: Path) -> Json:
+    kind = "extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    named = {} if _is_address(target.host) else {"sni": target.host}  # RFC 6066 section 3: no literal addresses
+    return extension("transport_sockets.tls", kind, {**named, "common_tls_context": _verified(target, roots)})
+
+
+def _verified(target: Upstream, roots: Path) -> Json:
+    kind = "IP_ADDRESS" if _is_address(target.host) else "DNS"
+    name = {"san_type": kind, "matcher": {"exact": target.host}}
     return {
         "alpn_protocols": ["h2"] if target.http2 else ["http/1.1"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
         "validation_context": {
-            "trusted_ca": {"filename": str(target.roots)},
+            "trusted_ca": {"filename": str(roots)},
             "match_typed_subject_alt_names": [name],
         },
     }

@@ -1,4 +1,4 @@
-"""Envoy's life: started, watched, restarted, told of new keys, ended; always by its process id.
+"""Envoy's life: started, watched, restarted, relieved by a newer one, told of new keys, drained and ended.
 
 Leaves out: what it is told (`bootstrap.py`), where it is (`binary.py`). Readiness of the whole plane is the arbiter's:
 it asks `healthy()`, which is false when Envoy is away, when its keys are too old, or when it could not write its
@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import os
-import select
+import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -25,16 +24,22 @@ from remit.gateway.admin import Admin
 from remit.gateway.binary import envoy_binary, system_roots
 from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
 from remit.gateway.certificates import DoorFiles, ensure
+from remit.gateway.epochs import Epochs
 from remit.gateway.keys import public_keys
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json
 from remit.model.errors import RemitError
 
+_log = logging.getLogger(__name__)
 NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 _READY_WITHIN = 15.0  # seconds: it takes under one, on a loaded machine a few
 _TAKEN_WITHIN = 5.0  # seconds for a new file to be read by a running Envoy
 _STOP_WITHIN = 3.0  # seconds from the signal to the end; then it is killed
+_DRAIN_WITHIN = 10.0  # seconds that requests under way have to finish when all is to end
+_HANDOVER = 15  # seconds longer than any request may take: so long a relieved Envoy lives at the most
+_VALIDATED_WITHIN = 30.0  # seconds for Envoy to read a configuration and say what it thinks of it
+_ACTIVE = r"http\.(door|endpoint).*\.downstream_rq_active|cluster\.(rest|grpc|socket|http).*\.upstream_rq_active"
 _BACKOFF = (0.1, 5.0)  # seconds between restarts: the first at once, so that one crash costs under two seconds
 _STEADY = 30.0  # seconds of life after which a death counts as the first again
 _RENEWAL = 3600.0  # seconds between looks at the certificate, whose last third is 30 days
@@ -59,7 +64,7 @@ class Envoy:
         self._admin = Admin(settings.admin_socket)
         self._clock = clock
         self._today = today
-        self._process: asyncio.subprocess.Process | None = None
+        self._epochs = Epochs(settings.runtime, self._command(), parent_seconds=settings.stream_seconds + _HANDOVER)
         self._tasks: list[asyncio.Task[None]] = []
         self._keys: Mapping[str, tuple[str, float]] = {}
         self._failures = 0
@@ -68,8 +73,9 @@ class Envoy:
 
     @property
     def pid(self) -> int | None:
-        """The process id, `None` while there is none."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        """The process id of the one that serves, `None` while there is none."""
+        newest = self._epochs.newest
+        return newest.pid if newest else None
 
     @property
     def settings(self) -> GatewaySettings:
@@ -89,33 +95,52 @@ class Envoy:
     async def start(self, keys: Mapping[str, str] = NO_KEYS) -> None:
         """Writes the configuration, starts Envoy and waits until it serves; `keys` as for `update_keys`.
 
-        Raises `RemitError` when Envoy refuses the configuration or does not come up.
+        One that an earlier supervisor left in this folder is relieved: it serves until the new one does. Raises
+        `RemitError` when Envoy refuses the configuration or does not come up.
         """
         runtime = self._settings.runtime
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings.access_log.parent.mkdir(parents=True, exist_ok=True)
-        self._end_leftover()
+        self._epochs.adopt()
         self._write("bootstrap.json", bootstrap(self._settings))
         self._write_secrets()
         self._keys = self._given(keys)
         self._write_keys()
-        await self._spawn()
-        await self._until_ready()
+        if not await self._relieved():
+            await self._epochs.end(_STOP_WITHIN)
+            await self._spawn()
+            if not await self._came_up():
+                await self.stop()
+                raise RemitError(f"Envoy did not come up: {self._said()}", hint="is its port in use?")
         self._tasks = [asyncio.create_task(self._restart_when_dead()), asyncio.create_task(self._keep_fresh())]
 
-    async def stop(self) -> None:
-        """Ends Envoy; harmless when it never started."""
+    async def leave(self) -> None:
+        """Watches over Envoy no more, and lets it serve: another supervisor of this folder relieves it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._process and self._process.returncode is None:
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), _STOP_WITHIN)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+
+    async def stop(self) -> None:
+        """Takes no new connections, lets requests under way finish, ends Envoy; harmless when it never started."""
+        await self.leave()
+        if self._epochs.newest:
+            await self._drained()
+        await self._epochs.end(_STOP_WITHIN)
+
+    async def validate(self) -> None:
+        """Has Envoy read the configuration of these settings without serving it; raises `RemitError` if it refuses."""
+        trial = self._settings.runtime / "trial.json"
+        self._write(trial.name, bootstrap(self._settings))
+        command = (str(self._binary), "--mode", "validate", "--config-path", str(trial), "--log-level", "error")
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={}
+        )
+        async with asyncio.timeout(_VALIDATED_WITHIN):
+            said, _ = await process.communicate()
+        trial.unlink(missing_ok=True)
+        if process.returncode:
+            raise RemitError(f"Envoy refuses the configuration: {said.decode('utf-8', 'replace')[-600:].strip()}")
 
     async def update_keys(self, keys: Mapping[str, str]) -> None:
         """Gives Envoy the JWK sets (RFC 7517, as text) of some issuers; the others keep theirs, which grow older.
@@ -150,11 +175,12 @@ class Envoy:
         Raises `ProcessLookupError` when no Envoy runs. One that is only starting is left alone: it would die of the
         signal, without a word; its log is then reopened by the next call.
         """
-        process = self._process
-        if process is None or process.returncode is not None:
+        if self._epochs.newest is None:
             raise ProcessLookupError
-        if _catches(process.pid, signal.SIGUSR1):
-            process.send_signal(signal.SIGUSR1)
+        for one in self._epochs.alive:  # one that was relieved still writes what it finishes
+            if _catches(one.pid, signal.SIGUSR1):
+                with contextlib.suppress(ProcessLookupError):
+                    one.send(signal.SIGUSR1)
 
     async def stats(self, pattern: str) -> Mapping[str, int]:
         """Counters and gauges whose name matches; empty while Envoy is away."""
@@ -186,7 +212,7 @@ class Envoy:
         return {issuer: text for issuer, (text, at) in self._keys.items() if at > least}
 
     def _door_files(self) -> DoorFiles:
-        return ensure(self._settings.authority, self._settings.hosts, self._today())
+        return ensure(self._settings.authority, self._settings.names, self._today())
 
     def _write(self, name: str, document: Json) -> bytes:
         data = json.dumps(document, indent=1, sort_keys=True).encode()
@@ -201,19 +227,23 @@ class Envoy:
         self._write("secrets.json", discovered_secrets(files.certificate, files.key))
 
     async def _spawn(self) -> None:
-        runtime = self._settings.runtime
         self._failures = 0
-        with (runtime / "envoy.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={},  # neither a proxy nor a secret of ours
-                start_new_session=True,
-                restore_signals=False,  # SIGXFSZ stays ignored: a file-size limit is a failed write, not its death
-            )
-        (runtime / "envoy.pid").write_text(str(self._process.pid))
+        await self._epochs.first()
+
+    async def _relieved(self) -> bool:
+        """Whether there was an Envoy that serves, and a newer one has taken over from it."""
+        if self._epochs.newest is None or not await self._admin.ready():
+            return False
+        try:
+            await self._epochs.next()
+        except OSError:
+            return False
+        if await self._came_up():
+            self._failures = 0
+            return True
+        _log.error("Envoy did not take over from the one before it: %s", self._said())
+        self._epochs.forget_newest()
+        return False
 
     def _command(self) -> tuple[str, ...]:
         return (
@@ -224,40 +254,36 @@ class Envoy:
             *("--file-flush-min-size-kb", str(FLUSH_KIB)),
             *("--drain-time-s", "1"),
             *("--log-level", "warning"),
-            "--disable-hot-restart",
         )
 
-    async def _until_ready(self) -> None:
+    async def _came_up(self) -> bool:
+        """Waits until the newest one serves; false when it ends instead, or takes too long."""
         deadline = self._clock() + _READY_WITHIN
         while self._clock() < deadline and self.pid is not None:
-            if await self._admin.ready():
-                return
+            if await self._admin.epoch() == self._epochs.number and await self._admin.ready():
+                return True
             await asyncio.sleep(0.02)
-        await self.stop()
-        tail = (self._settings.runtime / "envoy.log").read_text("utf-8", "replace")[-600:].strip()
-        raise RemitError(f"Envoy did not come up: {tail or 'it said nothing'}", hint="is its port in use?")
+        return False
 
-    def _end_leftover(self) -> None:
-        """Ends an Envoy that an earlier supervisor left behind: it would hold the port. Never another process."""
-        try:
-            pid = int((self._settings.runtime / "envoy.pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if command[: len(self._command())] != [part.encode() for part in self._command()]:
-                return
-            handle = os.pidfd_open(pid)
-        except (OSError, ValueError):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        select.select([handle], [], [], _STOP_WITHIN)
-        os.close(handle)
+    def _said(self) -> str:
+        """The end of its log."""
+        tail = (self._settings.runtime / "envoy.log").read_text("utf-8", "replace")[-600:].strip()
+        return tail or "it said nothing"
+
+    async def _drained(self) -> None:
+        """Closes the listeners, and waits for what goes upstream."""
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(_DRAIN_WITHIN):
+                await self._admin.drain()
+                while sum((await self._admin.stats(_ACTIVE)).values()):  # noqa: ASYNC110 - Envoy tells nobody
+                    await asyncio.sleep(0.05)
 
     async def _restart_when_dead(self) -> None:
         delay, most = _BACKOFF
         while True:
             started = self._clock()
-            if self._process:
-                await self._process.wait()
+            if newest := self._epochs.newest:
+                await newest.ended()
             delay = _BACKOFF[0] if self._clock() - started > _STEADY else delay
             await asyncio.sleep(delay)
             delay = min(delay * 2, most)

@@ -4,53 +4,71 @@ Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, h
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from remit.gateway.headers import PASSED, WEBSOCKET, anything_but
-from remit.gateway.plan import Gate
+from remit.gateway.headers import OBJECTS, PASSED, SERVICE, SERVICE_WEBSOCKET, WEBSOCKET, Names, anything_but
+from remit.gateway.plan import Gate, Mode, Site
 from remit.gateway.program import context, source
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension, message
 
 LUA = "envoy.filters.http.lua"
 RBAC = "envoy.filters.http.rbac"
+MUTATION = "envoy.filters.http.header_mutation"
+OURS = ("x-remit-", "x-envoy-")  # what only Remit and Envoy may call a header
 NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
 TUNNEL = "remit.tunnel"
 PEER = "remit.peer"
 JOB = "remit.job"
 CALLER = "x-remit-caller"  # inside a door: the peer, a space, the job or `-`; one header, since the gate reads each
 FORM = "form"
+MARKED = "marked"
 PEER_FORMAT = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
 _CLOCK_SKEW = 60  # seconds between the provider's clock and ours; identity's own rules are as strict or stricter
 
 
-def gate() -> Json:
-    """The Lua filter. It never clears the route cache: what it removes and replaces chooses no route."""
+def gate(name: str = LUA) -> Json:
+    """The Lua filter. It never clears the route cache: what it removes and replaces chooses no route.
+
+    Each has a program of its own, with its own leases, so each belongs to one site. By another name it is off until a
+    route switches it on (`gated`).
+    """
     fields = {"default_source_code": {"inline_string": source()}, "clear_route_cache": False}
-    return extension("filters.http.lua", "extensions.filters.http.lua.v3.Lua", fields)
+    return _off_unless(name == LUA, _called(name, "extensions.filters.http.lua.v3.Lua", fields))
 
 
-def gate_context(values: Gate, host: str) -> Json:
-    """What the gate is told, on a virtual host."""
-    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", filter_context=context(values, host))}
+def gate_context(values: Gate, site: Site) -> Json:
+    """What the gate is told, on a virtual host or a route."""
+    return message("extensions.filters.http.lua.v3.LuaPerRoute", filter_context=context(values, site))
 
 
-def ungated() -> Json:
+def ungated(proof: str = RBAC) -> Json:
     """For a route that answers by itself and leads nowhere: neither gate nor proof."""
-    return {
-        LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True),
-        RBAC: message("extensions.filters.http.rbac.v3.RBACPerRoute"),
-    }
+    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True), **unproven(proof)}
 
 
-def proof() -> Json:
+def unproven(proof: str) -> Json:
+    """For a route that leads to the arbiter itself, or nowhere."""
+    return {proof: message("extensions.filters.http.rbac.v3.RBACPerRoute")}
+
+
+def proof(name: str = RBAC) -> Json:
     """Only a request that the gate marked as permitted passes: an error in Lua lets requests through (measured)."""
     path = [{"key": "permit"}]
     marked = {"metadata_matcher": {"filter": NAMESPACE, "path": path, "value": {"bool_match": True}}}
     policy = {"permissions": [{"any": True}], "principals": [{"sourced_metadata": marked}]}
     fields = {"rules": {"action": "ALLOW", "policies": {"the-gate-permits": policy}}}
-    return extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", fields)
+    return _called(name, "extensions.filters.http.rbac.v3.RBAC", fields)
+
+
+def off(given: Json) -> Json:
+    """A filter that does nothing, and costs nothing, until a route switches it on."""
+    return {"disabled": True, **given}
+
+
+def switched_on(per_route: Json | None = None) -> Json:
+    """Switches a filter on, for a route, that is off elsewhere; by an empty `per_route` it stays as it is there."""
+    return message("config.route.v3.FilterConfig", config=per_route or {})
 
 
 def signatures(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
@@ -90,11 +108,12 @@ def carried() -> Json:
         _shared(JOB, "%REQ(X-REMIT-JOB)%"),
         _shared(PEER, PEER_FORMAT),
     ]
-    return extension(
-        "filters.http.set_filter_state",
-        "extensions.filters.http.set_filter_state.v3.Config",
-        {"on_request_headers": values},
-    )
+    return _state(values)
+
+
+def _state(values: list[Json]) -> Json:
+    kind = "extensions.filters.http.set_filter_state.v3.Config"
+    return extension("filters.http.set_filter_state", kind, {"on_request_headers": values})
 
 
 def unrepeated() -> Json:
@@ -111,24 +130,41 @@ def _holds_comma(name: str) -> Json:
     return {"single_predicate": {"input": {"name": name, "typed_config": given}, "value_match": {"contains": ","}}}
 
 
-def cleaned(*, websocket: bool = False) -> Json:
+def present() -> Json:
+    """Where there is no tunnel: who speaks is who is connected."""
+    return _state([_shared(PEER, PEER_FORMAT)])
+
+
+def allowed(mode: Mode, *, websocket: bool) -> Names:
+    """The request headers that a site of this mode may see."""
+    if mode.assertion:
+        return SERVICE_WEBSOCKET if websocket else SERVICE
+    return WEBSOCKET if websocket else OBJECTS if mode is Mode.OBJECTS else PASSED
+
+
+def cleaned(passed: Names, *, tunnel: bool, name: str = MUTATION) -> Json:
     """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller is named.
 
     On a tunnel that carries an identity the inner `Authorization` is overwritten unread. The job is the tunnel's alone:
-    whoever speaks without one, speaks for none. No request trailer goes on.
+    whoever speaks without one, speaks for none. No request trailer goes on. By another name it is off until a route
+    switches it on.
     """
-    passed = WEBSOCKET if websocket else PASSED
     mutations = [
         {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": anything_but(passed)}}}},
-        _overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%"),
-        _overwrite(CALLER, f"%FILTER_STATE({PEER}:PLAIN)% %FILTER_STATE({JOB}:PLAIN)%"),
+        *([_overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%")] if tunnel else []),
+        _overwrite(CALLER, f"%FILTER_STATE({PEER}:PLAIN)% " + (f"%FILTER_STATE({JOB}:PLAIN)%" if tunnel else "-")),
     ]
     trailers = [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}]
-    return extension(
-        "filters.http.header_mutation",
-        "extensions.filters.http.header_mutation.v3.HeaderMutation",
-        {"mutations": {"request_mutations": mutations, "request_trailers_mutations": trailers}},
-    )
+    fields = {"mutations": {"request_mutations": mutations, "request_trailers_mutations": trailers}}
+    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+    return _off_unless(name == MUTATION, _called(name, kind, fields))
+
+
+def marked() -> Json:
+    """Behind the proof: tells the watch which decision this is. What goes to a service loses it at the router."""
+    mark = _overwrite("x-goog-request-reason", f"decision/%DYNAMIC_METADATA({NAMESPACE}:decision)%")
+    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
+    return _called(MARKED, kind, {"mutations": {"request_mutations": [mark]}})
 
 
 def stripped(prefixes: tuple[str, ...]) -> Json:
@@ -142,15 +178,9 @@ def stripped(prefixes: tuple[str, ...]) -> Json:
 
 
 def form_bound(most: int) -> Json:
-    """Holds a request to a page or to the API until it is whole, and refuses a larger one; off unless `formed`."""
+    """Holds a request to a page or to the API until it is whole, refuses a larger one; off unless a route wants it."""
     fields = {"max_request_bytes": most}
     return {"disabled": True, **extension(FORM, "extensions.filters.http.buffer.v3.Buffer", fields)}
-
-
-def formed(most: int) -> Json:
-    """Switches `form_bound` on for a route."""
-    bound = message("extensions.filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most})
-    return {FORM: message("config.route.v3.FilterConfig", config=bound)}
 
 
 def router() -> Json:
@@ -169,7 +199,16 @@ def _overwrite(name: str, value: str) -> Json:
     return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
 
-def _shared(key: str, text: str) -> Mapping[str, Any]:
+def _called(name: str, kind: str, fields: Json) -> Json:
+    """An extension under exactly this name."""
+    return {"name": name, "typed_config": message(kind, **fields)}
+
+
+def _off_unless(on: bool, given: Json) -> Json:  # noqa: FBT001  # named by the function
+    return given if on else off(given)
+
+
+def _shared(key: str, text: str) -> Json:
     return {
         "object_key": key,
         # Hashable: the value is part of the key of the connection pool that leads to the door. With `envoy.string` two

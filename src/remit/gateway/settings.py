@@ -1,28 +1,16 @@
-"""What the gateway must be told: plain values, no parsing, every problem at once.
+"""What the gateway must be told: plain values, no parsing.
 
-Leaves out: how `remit.yaml` spells them (`settings`), what Envoy makes of them (`plan.py`).
+Leaves out: how `remit.yaml` spells them (`settings`), which of them cannot be (`problems.py`), what Envoy makes of them
+(`plan.py`).
 """
 
-import ipaddress
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from remit.gateway.problems import problems
 from remit.model.errors import Problem, SettingsInvalid
-
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\Z")
-_UPSTREAM = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}\Z")
-_API_PATH = re.compile(r"/[A-Za-z0-9_./-]*\Z")
-_API_PREFIX = re.compile(r"/([A-Za-z0-9_.-]*[A-Za-z0-9_-]/)+\Z")
-_GRPC_PATH = re.compile(r"/[A-Za-z0-9_.]+/[A-Za-z0-9_]+\Z")
-_REST_SUFFIX = re.compile(r":[A-Za-z0-9]+\Z")
-_PORT_LIMIT = 65_535
-_SOCKET_PATH_LIMIT = 107  # bytes in `sun_path`, less the final zero (unix(7))
-_FIELD_LIMIT = 536_870_911  # the largest protobuf field number (protobuf.dev, Assigning Field Numbers)
-_LEASE_LIMIT = 1_000_000  # about 100 bytes an entry and worker: more is a mistake, not a setting
-_CHECK_LIMIT = 999  # milliseconds: a hung arbiter is answered with 503 within one second (fault F1)
 
 NO_FIELDS: Mapping[str, tuple[int, ...]] = MappingProxyType({})  # no gRPC path
 
@@ -96,8 +84,9 @@ class GatewaySettings:
     `leasable_fields`: for such a path every top-level field number of its message; one with another field is never
     answered by a lease, and a path that is not listed has the fields of its key only;
     `streaming_grpc`: full gRPC paths on which the client streams: refused, since only one message can be decided on;
-    `streams`: methods whose answers stay open, ends of REST paths (`:streamGenerateContent`) and full gRPC paths: each
-    open one is reported to `streams_socket`, and ends when that says so or goes away; without one none may be listed;
+    `streams`: methods whose answers stay open, full gRPC paths and ends of REST paths (`:streamGenerateContent`,
+    `/chat/completions`; a gRPC path is told by its dot): each open one is reported to `streams_socket`, and ends when
+    that says so or goes away; without one none may be listed;
     `websockets`: those of the hosts on which a GET may become a WebSocket, reported likewise;
     `streams_socket`: the Unix socket of `remit.arbiter.streams`;
     `services`: what else stands behind the gate; `endpoint`: the second door, `None` for none;
@@ -138,106 +127,14 @@ class GatewaySettings:
     connection_seconds: int = 600
     stream_seconds: int = 900
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that the doors' own certificate must hold."""
+        behind = (service.host for service in self.services if service.host)
+        ours = self.endpoint.names if self.endpoint and not self.endpoint.certificate else ()
+        return tuple(dict.fromkeys((*self.hosts, *behind, *ours)))
+
     def __post_init__(self) -> None:
-        problems = tuple(Problem("gateway", 0, 0, text) for text in _problems(self))
-        if problems:
-            raise SettingsInvalid(problems)
-
-
-def _problems(settings: GatewaySettings) -> Iterator[str]:
-    yield from _names(settings)
-    yield from _listener(settings)
-    yield from _paths(settings)
-    yield from _bounds(settings)
-    yield from _methods(settings)
-    yield from _streams(settings)
-
-
-def _names(settings: GatewaySettings) -> Iterator[str]:
-    if not settings.hosts:
-        yield "`hosts` is empty: list at least one terminated host"
-    for host in settings.hosts:
-        if not _HOST.match(host):
-            yield f"host `{host}` is not an exact lower-case DNS name"
-    if len(set(settings.hosts)) != len(settings.hosts):
-        yield "`hosts` names a host twice"
-    if not settings.issuers:
-        yield "`issuers` is empty: nobody could ever sign in"
-    for issuer, audience in settings.issuers:
-        if not issuer.startswith("https://") or not audience:
-            yield f"issuer `{issuer}` needs an https URL and an audience"
-
-
-def _listener(settings: GatewaySettings) -> Iterator[str]:
-    if not 1 <= settings.listen_port <= _PORT_LIMIT:
-        yield f"`listen_port` {settings.listen_port} is not a port"
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        yield "`tls_certificate` and `tls_key` come together"
-    try:
-        loopback = ipaddress.ip_address(settings.listen_host).is_loopback
-    except ValueError:
-        yield f"`listen_host` `{settings.listen_host}` is not an IP address"
-        return
-    if not loopback and settings.tls_certificate is None:
-        yield f"plaintext on `{settings.listen_host}` would show identities to the network: set `tls_certificate`"
-
-
-def _paths(settings: GatewaySettings) -> Iterator[str]:
-    for socket in (settings.arbiter_socket, settings.admin_socket, *filter(None, (settings.streams_socket,))):
-        if not socket.is_absolute() or len(str(socket).encode()) > _SOCKET_PATH_LIMIT:
-            yield f"socket `{socket}` must be an absolute path of at most {_SOCKET_PATH_LIMIT} bytes"
-    for path in settings.api_paths:
-        if not _API_PATH.match(path) or path == "/check" or path.startswith("/check/"):
-            yield f"api path `{path}` must be a plain path, and never `/check`, which only the gateway may ask"
-    for prefix in settings.api_prefixes:
-        if not _API_PREFIX.match(prefix) or prefix.startswith("/check/"):
-            yield f"api prefix `{prefix}` must be a plain folder (`/saml/`), and never `/check/`"
-    if settings.upstream_address and not _upstream(settings.upstream_address):
-        yield f"`upstream_address` `{settings.upstream_address}` is not `host:port`"
-
-
-def _upstream(address: str) -> bool:
-    return bool(_UPSTREAM.match(address)) and 1 <= int(address.rpartition(":")[2]) <= _PORT_LIMIT
-
-
-def _bounds(settings: GatewaySettings) -> Iterator[str]:
-    bounds = (
-        ("concurrency", settings.concurrency, 1, 256),
-        ("lease_max_entries", settings.lease_max_entries, 2, _LEASE_LIMIT),
-        ("check_timeout_ms", settings.check_timeout_ms, 1, _CHECK_LIMIT),
-        ("keys_seconds", settings.keys_seconds, 1, 604_800),
-        ("connection_seconds", settings.connection_seconds, 1, 86_400),
-        ("stream_seconds", settings.stream_seconds, 1, 86_400),
-    )
-    for name, value, least, most in bounds:
-        if not least <= value <= most:
-            yield f"`{name}` {value} is not between {least} and {most}"
-
-
-def _methods(settings: GatewaySettings) -> Iterator[str]:
-    for path in (*settings.leasable_grpc, *settings.streaming_grpc):
-        if not _GRPC_PATH.match(path):
-            yield f"`{path}` is not a gRPC path of the form `/package.Service/Method`"
-    for path, numbers in settings.leasable_grpc.items():
-        if not numbers or not all(1 <= number <= _FIELD_LIMIT for number in numbers):
-            yield f"`{path}` needs the field numbers that name its resources"
-        if path in settings.streaming_grpc:
-            yield f"`{path}` cannot be both leasable and client-streaming"
-    for path, numbers in settings.leasable_fields.items():
-        if path not in settings.leasable_grpc:
-            yield f"`{path}` has known fields, but it is not leasable"
-        elif not set(settings.leasable_grpc[path]) <= set(numbers) or max(numbers) > _FIELD_LIMIT or min(numbers) < 1:
-            yield f"the known fields of `{path}` must be field numbers, and include those that name its resources"
-
-
-def _streams(settings: GatewaySettings) -> Iterator[str]:
-    for method in settings.streams:
-        if not _GRPC_PATH.match(method) and not _REST_SUFFIX.match(method):
-            yield f"stream `{method}` is neither the end of a REST path (`:verb`) nor a gRPC path"
-        if method in settings.streaming_grpc:
-            yield f"stream `{method}` cannot be served: on it the client streams"
-    for host in settings.websockets:
-        if host not in settings.hosts:
-            yield f"`websockets` names `{host}`, which is not among `hosts`"
-    if (settings.streams or settings.websockets) and settings.streams_socket is None:
-        yield "open streams must be watched over: set `streams_socket`"
+        found = tuple(Problem("gateway", 0, 0, text) for text in problems(self))
+        if found:
+            raise SettingsInvalid(found)

@@ -11,7 +11,7 @@ import re
 
 from remit.gateway.clusters import STREAMS
 from remit.gateway.settings import GatewaySettings
-from remit.gateway.typed import Json, extension, message
+from remit.gateway.typed import Json, extension
 
 _ANSWER = "0.9s"  # for the word that the stream may open: as long as a check
 _WATCHED = {
@@ -25,7 +25,7 @@ _WATCHED = {
 
 
 def watch(*, disabled: bool) -> Json:
-    """The filter; where it is disabled it costs nothing until a route asks for it (`watched`)."""
+    """The filter; where it is disabled it costs nothing until a route switches it on."""
     fields = {
         "grpc_service": {"envoy_grpc": {"cluster_name": STREAMS}},
         "failure_mode_allow": False,
@@ -38,15 +38,22 @@ def watch(*, disabled: bool) -> Json:
     return {"disabled": True, **named} if disabled else named
 
 
-def watched() -> Json:
-    """Switches the watch on for a route."""
-    kind = message("extensions.filters.http.ext_proc.v3.ExtProcPerRoute", overrides={})
-    return {STREAMS: message("config.route.v3.FilterConfig", config=kind)}
-
-
 def matches(settings: GatewaySettings) -> tuple[list[Json], list[Json]]:
-    """How routes know a method that streams: over gRPC, and over REST."""
-    rest = "|".join(re.escape(end) for end in settings.streams if end.startswith(":"))
-    paths = [path for path in settings.streams if path.startswith("/")]
-    suffixed = [{"safe_regex": {"regex": f"/.*(?:{rest})"}}] if rest else []
-    return [{"path": path, "grpc": {}} for path in paths], suffixed
+    """How routes know a method that streams: over gRPC, and over REST.
+
+    A REST path with anything escaped is watched too: nobody spells a method so who does not want to be overlooked.
+    """
+    calls = [{"path": path, "grpc": {}} for path in settings.streams if _is_grpc(path)]
+    ends = "|".join(re.escape(end) for end in settings.streams if not _is_grpc(end))
+    return calls, [{"safe_regex": {"regex": f".*(?:{ends}|%.*)"}}] if ends else []
+
+
+def events(prefix: str) -> Json:
+    """How a route knows a GET of a web application whose answer will stay open: by what the caller accepts."""
+    accepted = {"name": "accept", "string_match": {"contains": "text/event-stream", "ignore_case": True}}
+    return {"prefix": prefix, "headers": [accepted]}
+
+
+def _is_grpc(method: str) -> bool:
+    """Whether it is a gRPC path (`/package.Service/Method`) rather than the end of a REST path."""
+    return method.startswith("/") and "." in method

@@ -364,7 +364,7 @@ def test_the_arbiter_runs_until_it_is_told(installed):
 
     async def story():
         stop = asyncio.Event()
-        task = asyncio.create_task(arbiter.run(installed, stop))
+        task = asyncio.create_task(arbiter.run(installed, stop, asyncio.Event()))
         transport = httpx.AsyncHTTPTransport(uds=str(socket))
         async with httpx.AsyncClient(transport=transport, base_url="http://h") as client:
             for _ in range(1000):

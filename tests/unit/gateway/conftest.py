@@ -22,9 +22,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from remit.gateway.bootstrap import endpoint_secrets
 from remit.gateway.certificates import ensure
 from remit.gateway.envoy import Envoy
-from remit.gateway.settings import GatewaySettings
+from remit.gateway.settings import Address, Endpoint, GatewaySettings, ServiceRoute
 
 VERTEX = "us-central1-aiplatform.googleapis.com"
 LOGGING = "logging.googleapis.com"
@@ -32,9 +33,11 @@ PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
 STREAM = "/google.cloud.aiplatform.v1.PredictionService/StreamRawPredict"
 IDLE = "/google.cloud.aiplatform.v1.PredictionService/ServerStreamingPredict"
 BIDI = "/google.cloud.aiplatform.v1.PredictionService/StreamingPredict"
+WALKED = "/tensorflow.serving.PredictionService/Predict"
 CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
 ISSUER = "https://login.microsoftonline.com/6f1c2a34-8b5d-4e6f-9a01-c0de00000001/v2.0"
 AUDIENCE = "a0000000-0000-4000-8000-000000000001"
+BOARD = "board.example.com"
 DECISION = "d-01JD000000000000000000000A"
 
 
@@ -69,6 +72,14 @@ class Reply:
 def permit(lease_ms: int = 0, credential: str = "ya29.google", decision: str = DECISION, epoch: int = 0) -> Reply:
     headers = {"x-remit-decision": decision, "authorization": f"Bearer {credential}", "x-remit-lease-ms": str(lease_ms)}
     return Reply(200, headers | {"x-remit-epoch": str(epoch)})
+
+
+def vouch(lease_ms: int = 0, assertion: str = "as.ser.tion", **headers: str) -> Reply:
+    """A permit for a service: who asks, instead of a cloud's token."""
+    answer = permit(lease_ms)
+    del answer.headers["authorization"]
+    answer.headers |= {"x-remit-assertion": assertion} | headers
+    return answer
 
 
 def refuse(status: int = 403, reason: str = "no_policy_permits", **headers: str) -> Reply:
@@ -174,6 +185,19 @@ class Http1:
         self.loop.run(end())
 
 
+class Web(Http1):
+    """A plain web application: records what it sees, without TLS."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop, lambda seen: Reply(200, {"x-upstream": "web"}, seen.body))
+        self.port = free_port()
+
+        async def begin() -> asyncio.Server:
+            return await asyncio.start_server(self.serve, "127.0.0.1", self.port, limit=2**25)
+
+        self.server = loop.run(begin())
+
+
 class Arbiter(Http1):
     """The fake arbiter on its Unix socket."""
 
@@ -232,11 +256,15 @@ class Upstream(Http1):
         super().__init__(
             loop, lambda seen: Reply(200, {"x-upstream": "yes", "set-cookie": "a=b", "alt-svc": "h3"}, seen.body)
         )
-        self.files = ensure(folder / "upstream", (VERTEX, LOGGING), dt.datetime.now(dt.UTC))
+        self.files = ensure(
+            folder / "upstream", (VERTEX, LOGGING, "storage.googleapis.com", "localhost"), dt.datetime.now(dt.UTC)
+        )
         self.calls = Calls(self.seen)
         self.grpc = grpc.server(ThreadPoolExecutor(8), handlers=(self.calls,))
         self.behind = f"{folder}/grpc.sock"
         self.grpc.add_insecure_port(f"unix:{self.behind}")
+        self.plain_port = free_port()
+        self.grpc.add_insecure_port(f"127.0.0.1:{self.plain_port}")
         self.grpc.start()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.files.certificate, self.files.key)
@@ -307,8 +335,28 @@ class Answer:
         return self.headers.get("x-remit-reason", "")
 
 
+class Serving(Envoy):
+    """With a certificate for every name that is served, and the operator's own for the endpoint."""
+
+    def _door_files(self):
+        return ensure(self._settings.authority, self._settings.names, self._today())
+
+    def _write_secrets(self):
+        super()._write_secrets()
+        own = self._settings.endpoint
+        if own and own.certificate:
+            self._write("secrets-endpoint.json", endpoint_secrets(own.certificate, own.key))
+
+
+def named(host: str) -> str:
+    """The endpoint's name for a host of Google's; a service goes by its own."""
+    return host.replace(".googleapis.com", ".gateway.example.com")
+
+
 class World:
-    """Everything that a test needs."""
+    """Everything that a test needs. `way`: by which door calls go, `tunnel` or `endpoint`."""
+
+    way = "tunnel"
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder = folder
@@ -317,6 +365,10 @@ class World:
         self.arbiter = Arbiter(self.loop, folder / "arbiter.sock")
         self.arbiter.start()
         self.upstream = Upstream(self.loop, folder)
+        self.web = Web(self.loop)
+        self.deaf = socket.create_server(("127.0.0.1", 0))  # nobody ever reads from it
+        if "services" in changes:
+            changes["services"] = changes["services"](self)
         self.settings = GatewaySettings(
             **{
                 "hosts": (VERTEX, LOGGING),
@@ -334,10 +386,13 @@ class World:
                 "leasable_fields": {PREDICT: (1, 2, 3, 4)},
                 "streaming_grpc": (BIDI,),
                 "check_timeout_ms": 600,
+                "endpoint": Endpoint(
+                    "127.0.0.1", free_port(), {named(host): host for host in changes.get("hosts", (VERTEX, LOGGING))}
+                ),
             }
             | changes
         )
-        self.envoy = Envoy(self.settings)
+        self.envoy = Serving(self.settings)
         try:
             self.loop.run(self.envoy.start(self.issuer.keys))
         except BaseException:
@@ -348,13 +403,21 @@ class World:
         self.loop.run(self.envoy.stop())
         self.upstream.grpc.stop(0).wait()
         self.upstream.stop()
+        self.web.stop()
+        self.deaf.close()
         self.arbiter.stop()
         self.loop.close()
+
+    def name(self, host: str) -> str:
+        """What a client calls a host, by the door that it uses."""
+        return named(host) if self.way == "endpoint" else host
 
     def reset(self) -> None:
         self.arbiter.answer = lambda _: permit()
         self.arbiter.seen.clear()
         self.upstream.seen.clear()
+        self.web.seen.clear()
+        self.web.answer = lambda seen: Reply(200, {"x-upstream": "web"}, seen.body)
 
     def connect(self, name: str = VERTEX, headers: str = "", version: str = "1.1") -> tuple[socket.socket, int]:
         """Opens a tunnel; the socket and the status of the answer."""
@@ -367,16 +430,28 @@ class World:
         return raw, int(head.split(b" ")[1])
 
     def tunnel(
-        self, name: str = VERTEX, *, identity: str | None = None, job: str | None = None, sni: str | None = None
+        self,
+        name: str = VERTEX,
+        *,
+        identity: str | None = None,
+        job: str | None = None,
+        sni: str | None = None,
+        alpn: str = "http/1.1",
     ) -> ssl.SSLSocket:
-        """A TLS connection inside a tunnel, verified against the door's authority."""
+        """A TLS connection inside a tunnel, or to the endpoint, verified against the door's authority."""
+        context = ssl.create_default_context(cafile=str(self.envoy.authority))
+        context.set_alpn_protocols([alpn])
+        context.check_hostname = sni is None
+        if self.way == "endpoint":
+            assert not identity
+            assert not job
+            raw = socket.create_connection(("127.0.0.1", self.settings.endpoint.listen_port), 10)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return context.wrap_socket(raw, server_hostname=sni or named(name))
         header = f"Proxy-Authorization: Bearer {identity}\r\n" if identity else ""
         header += f"X-Remit-Job: {job}\r\n" if job else ""
         raw, status = self.connect(name, header)
         assert status == 200
-        context = ssl.create_default_context(cafile=str(self.envoy.authority))
-        context.set_alpn_protocols(["http/1.1"])
-        context.check_hostname = sni is None
         return context.wrap_socket(raw, server_hostname=sni or name)
 
     def send(self, data: bytes, *, connection: ssl.SSLSocket | None = None, **tunnel: Any) -> Answer:
@@ -402,29 +477,60 @@ class World:
         **tunnel: Any,
     ) -> Answer:
         """One REST request: `token` inside, or `identity` on the tunnel."""
-        lines = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}"
+        lines = f"{method} {path} HTTP/1.1\r\nHost: {self.name(host)}\r\n{headers}"
         if token:
             lines += f"Authorization: Bearer {token}\r\n"
         if body:
             lines += f"Content-Length: {len(body)}\r\n"
         return self.send(lines.encode() + b"\r\n" + body, **tunnel)
 
-    def channel(self) -> grpc.Channel:
+    def channel(self, host: str = VERTEX) -> grpc.Channel:
         roots = self.envoy.authority.read_bytes()
-        proxy = ("grpc.http_proxy", f"http://127.0.0.1:{self.settings.listen_port}")
-        options = [proxy, ("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        return grpc.secure_channel(f"{VERTEX}:443", grpc.ssl_channel_credentials(roots), options=options)
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        if self.way == "endpoint":
+            target = f"127.0.0.1:{self.settings.endpoint.listen_port}"
+            options += [("grpc.ssl_target_name_override", named(host)), ("grpc.default_authority", named(host))]
+            options += [("grpc.enable_http_proxy", 0)]
+        else:
+            target = f"{host}:443"
+            options += [("grpc.http_proxy", f"http://127.0.0.1:{self.settings.listen_port}")]
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(roots), options=options)
 
     def rpc(
-        self, body: bytes, path: str = PREDICT, token: str | None = None, metadata: tuple = (), **more: Any
+        self,
+        body: bytes,
+        path: str = PREDICT,
+        token: str | None = None,
+        metadata: tuple = (),
+        host: str = VERTEX,
+        **more: Any,
     ) -> bytes:
         """One unary gRPC call with raw bytes."""
-        with self.channel() as channel:
+        with self.channel(host) as channel:
             inner = (("authorization", f"Bearer {token}"), *metadata) if token else metadata
             return channel.unary_unary(path)(body, metadata=inner, timeout=10, **more)
 
-    def log(self, wanted: int = 1, door: str = "door") -> list[dict[str, Any]]:
+    def web_call(self, way: str, path: str, *, method: str = "GET", headers: str = "", body: bytes = b"") -> Answer:
+        """One request to the service `board`: below its folder, through a tunnel, or on the endpoint."""
+        lines = f"{method} {path} HTTP/1.1\r\nHost: {self.board(way)}\r\n{headers}"
+        lines += f"Content-Length: {len(body)}\r\n" if body else ""
+        with self.web_connection(way) as connection:
+            return self.send(lines.encode("latin-1") + b"\r\n" + body, connection=connection)
+
+    def board(self, way: str) -> str:
+        """What a client calls the service `board`."""
+        return f"127.0.0.1:{self.settings.listen_port}" if way == "folder" else BOARD
+
+    def web_connection(self, way: str, name: str = BOARD) -> socket.socket:
+        """A connection by which a service is reached."""
+        if way == "folder":
+            return socket.create_connection(("127.0.0.1", self.settings.listen_port), 10)
+        self.way = way
+        return self.tunnel(name)
+
+    def log(self, wanted: int = 1, door: str | None = None) -> list[dict[str, Any]]:
         """Lines of the access log, waited for."""
+        door = door or ("endpoint" if self.way == "endpoint" else "door")
         deadline = time.monotonic() + 5
         while True:
             lines = [json.loads(line) for line in self.settings.access_log.read_text().splitlines()]
@@ -453,10 +559,59 @@ def _world() -> Iterator[World]:
 
 
 @pytest.fixture
-def world(_world: World) -> World:
+def way() -> str:
+    """Overridden by modules whose every test goes by both doors."""
+    return "tunnel"
+
+
+@pytest.fixture
+def world(_world: World, way: str) -> World:
     _world.reset()
+    _world.way = way
     _world.arbiter.permit, _world.arbiter.refuse, _world.message = permit, refuse, message
+    _world.reply = Reply
     return _world
+
+
+def services(world: World) -> tuple[ServiceRoute, ...]:
+    """A web application, a model server, a gRPC service, and two behind TLS of which one shows another's name."""
+    plain, calls = Address("127.0.0.1", world.web.port), Address("127.0.0.1", world.upstream.plain_port)
+    roots = world.upstream.files.authority
+    secure = Address("localhost", world.upstream.port, tls=True, roots=roots)
+    deaf = Address("127.0.0.1", world.deaf.getsockname()[1])
+    named = Address("127.0.0.1", world.upstream.port, tls=True, roots=roots)
+    return (
+        ServiceRoute("board.service", http=plain, prefix="/apps/board/", host=BOARD, websockets=True),
+        ServiceRoute(
+            "model.service",
+            http=plain,
+            grpc=calls,
+            prefix="/apps/model/",
+            host="model.example.com",
+            walked={WALKED: (1,)},
+        ),
+        ServiceRoute("echo.service", grpc=calls, host="echo.example.com"),
+        ServiceRoute("deaf.service", http=deaf, prefix="/apps/deaf/", host="deaf.example.com"),
+        ServiceRoute("secure.service", http=secure, prefix="/apps/secure/"),
+        ServiceRoute("impostor.service", http=named, prefix="/apps/impostor/"),
+    )
+
+
+@pytest.fixture(scope="session")
+def _town(another_world: Callable[..., World]) -> World:
+    return another_world(
+        services=services, api_paths=("/healthz", "/sign-in"), stream_seconds=60, hosts=(VERTEX,), websockets=(VERTEX,)
+    )
+
+
+@pytest.fixture
+def town(_town: World) -> World:
+    """A world with services; its arbiter vouches for everybody."""
+    _town.reset()
+    _town.arbiter.answer = lambda _: vouch()
+    _town.arbiter.permitted = permit
+    _town.arbiter.vouch, _town.arbiter.refuse, _town.message, _town.reply = vouch, refuse, message, Reply
+    return _town
 
 
 @pytest.fixture(scope="session")

@@ -11,69 +11,154 @@ def unavailable(world, answer):
     assert world.upstream.seen == []
 
 
-def broken(world):
-    """Answers that are nearly a permit."""
-    permit = world.arbiter.permit
-
-    def changed(status=200, body=b"", **headers):
-        reply = permit(500)
-        reply.status, reply.body = status, body
-        for name, value in headers.items():
-            reply.headers.pop(name.replace("_", "-"))
-            if value is not None:
-                reply.headers[name.replace("_", "-")] = value
-        return reply
-
-    with_reason = permit(500)
-    with_reason.headers["x-remit-reason"] = "no_policy_permits"
-    raw = type(permit())
-    return {
-        "no decision": changed(x_remit_decision=None),
-        "odd decision": changed(x_remit_decision="d-1 2"),
-        "decision too long": changed(x_remit_decision="d-" + "1" * 80),
-        "no credential": changed(authorization=None),
-        "basic credential": changed(authorization="Basic x"),
-        "empty credential": changed(authorization="Bearer "),
-        "no epoch": changed(x_remit_epoch=None),
-        "epoch of words": changed(x_remit_epoch="newest"),
-        "epoch too long": changed(x_remit_epoch="1" * 16),
-        "no lease": changed(x_remit_lease_ms=None),
-        "negative lease": changed(x_remit_lease_ms="-1"),
-        "lease of words": changed(x_remit_lease_ms="soon"),
-        "permit with a reason": with_reason,
-        "created": changed(201),
-        "no content": changed(204),
-        "redirect": changed(302),
-        "server error": changed(500),
-        "teapot": changed(418),
-        "empty": raw(200, {}),
-        "not HTTP": raw(raw=b"hello\r\n\r\n"),
-        "cut off": raw(raw=b"HTTP/1.1 200 OK\r\nx-remit-decision: d-1\r\ncontent-length: 9\r\n\r\nabc"),
-        "refusal of an odd status": raw(418, {"x-remit-reason": "no_policy_permits"}),
-        "refusal with an odd reason": raw(403, {"x-remit-reason": "No Policy"}),
-        "refusal without a reason": raw(403, {}),
-    }
+PERMIT = {
+    "x-remit-decision": "d-01JD000000000000000000000A",
+    "authorization": "Bearer ya29.google",
+    "x-remit-lease-ms": "500",
+    "x-remit-epoch": "0",
+}
+REFUSAL = {"x-remit-decision": "d-1", "x-remit-reason": "no_policy_permits"}
 
 
-NAMES = (
-    "no decision", "odd decision", "decision too long", "no credential", "basic credential", "empty credential", "no epoch",
-    "epoch of words", "epoch too long", "no lease",
-    "negative lease", "lease of words", "permit with a reason", "created", "no content", "redirect", "server error",
-    "teapot", "empty", "not HTTP", "cut off", "refusal of an odd status", "refusal with an odd reason",
-    "refusal without a reason",
-)  # fmt: skip
+def answered(headers, status=200, body=b"", length=None):
+    """The bytes of an answer; a header may stand several times."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = f"HTTP/1.1 {status} X\r\n{lines}content-length: {len(body) if length is None else length}\r\n\r\n"
+    return head.encode("latin-1") + body
 
 
-@pytest.mark.parametrize("name", NAMES)
+def without(name):
+    return [pair for pair in PERMIT.items() if pair[0] != name]
+
+
+def said(name, value):
+    return answered([*without(name), (name, value)])
+
+
+ODD = {
+    "x-remit-decision": ("", "d-", "d-1 2", "d-" + "1" * 80, "1", "d-1,d-2", "d-\xe9", "D-1", "d-1/../2"),
+    "authorization": ("", "Basic x", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "bearer x", "Bearer \xe9", "x"),
+    "x-remit-lease-ms": ("", "-1", "soon", "1.5", "1e3", "+5", "0x10", "5000000", "1,2", "5 ms"),
+    "x-remit-epoch": ("", "newest", "-1", "1.0", "1" * 16, "1,1", "0x1"),
+    "x-remit-body": ("", "whole", "Replace", "replace,replace", "none", "1"),
+    "x-remit-tell": ("", "0", "true", "1,1", "yes"),
+    "x-remit-reason": ("", "no_policy_permits", "none"),
+    "x-remit-assertion": ("", "a.b.c", "x"),
+}
+DOUBLED = (*PERMIT, "x-remit-body", "x-remit-tell")
+BROKEN = {
+    **{f"no {name}": answered(without(name)) for name in PERMIT},
+    **{f"{name} of {value[:12]!r}": said(name, value) for name, values in ODD.items() for value in values},
+    **{f"two {name}": answered([*PERMIT.items(), *[(name, PERMIT.get(name, "1"))] * 2]) for name in DOUBLED},
+    **{f"two unlike {name}": answered([*PERMIT.items(), (name, "d-2")]) for name in PERMIT},
+    "a huge authorization": said("authorization", "Bearer " + "y" * 17_000),
+    "a huge header": answered([*PERMIT.items(), ("x-other", "y" * 100_000)]),
+    "a thousand headers": answered([*PERMIT.items(), *((f"x-{number}", "y") for number in range(1000))]),
+    **{f"a permit that is {status}": answered(PERMIT.items(), status) for status in (201, 204, 206, 302, 400, 403, 418, 500)},
+    "a body instead of none": answered([*PERMIT.items(), ("x-remit-body", "replace")], body=b"{}"),
+    "nothing": answered([]),
+    "no HTTP": b"hello\r\n\r\n",
+    "no answer": b"",
+    "cut off in its body": answered(PERMIT.items(), body=b"abc", length=9),
+    "cut off in its head": answered(PERMIT.items())[:-9],
+    "a length of words": answered(PERMIT.items(), length="many"),
+    "two lengths": answered([*PERMIT.items(), ("content-length", "5")], body=b"abc"),
+    "a refusal of an odd status": answered(REFUSAL.items(), 418),
+    "a refusal with an odd reason": answered([("x-remit-reason", "No Policy")], 403),
+    "a refusal with a long reason": answered([("x-remit-reason", "a" * 65)], 403),
+    "a refusal with two reasons": answered([("x-remit-reason", "a"), ("x-remit-reason", "b")], 403),
+    "a refusal without a reason": answered([], 403),
+    "a refusal of an odd decision": answered([("x-remit-reason", "a"), ("x-remit-decision", "x y")], 403),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
 def test_only_a_whole_permit_is_one(world, name):
-    reply = broken(world)[name]
+    reply = world.arbiter.permit().__class__(raw=BROKEN[name])
     world.arbiter.answer = lambda _: reply
-    unavailable(world, world.call(f"/v1/{name.replace(' ', '')}", token=world.issuer.token()))
+    unavailable(world, world.call("/v1/broken", token=world.issuer.token()))
     assert len(world.arbiter.seen) == 1
 
 
-def test_every_broken_answer_is_tried(world):
-    assert set(broken(world)) == set(NAMES)
+def test_the_whole_permit_that_these_are_broken_from(world):
+    reply = world.arbiter.permit().__class__(raw=answered(PERMIT.items()))
+    world.arbiter.answer = lambda _: reply
+    assert world.call("/v1/whole", token=world.issuer.token()).status == 200
+    assert len(world.upstream.seen) == 1
+
+
+@pytest.mark.parametrize("status", ["", "0", "00", "x", "7 7", "123", "7"])
+def test_no_refusal_of_a_call_is_said_as_success(world, status):
+    world.arbiter.answer = lambda _: world.arbiter.refuse(**{"x-remit-grpc-status": status})
+    with pytest.raises(grpc.RpcError) as caught:
+        world.rpc(b"\x0a\x01x", token=world.issuer.token())
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert world.upstream.seen == []
+
+
+JSON = "Content-Type: application/json\r\n"
+CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
+
+
+def instead(world, body, **more):
+    """The arbiter permits, and puts this in the place of the body."""
+
+    def answer(_):
+        reply = world.arbiter.permit(500)
+        reply.headers |= {"x-remit-body": "replace"} | more
+        reply.body = body
+        return reply
+
+    world.arbiter.answer = answer
+
+
+@pytest.mark.parametrize("new", [b'{"labels": {"remit": "d-1"}}', b"{}", b"x" * 3_000_000])
+def test_the_arbiters_body_goes_upstream(world, new):
+    instead(world, new)
+    for _ in range(2):
+        answer = world.call("/v1/jobs", method="POST", token=world.issuer.token(), headers=JSON, body=b'{"a": 1}')
+        assert (answer.status, answer.body) == (200, new)
+    assert [seen.body for seen in world.upstream.seen] == [new, new]
+    assert {seen.one("content-length") for seen in world.upstream.seen} == {str(len(new))}
+    assert len(world.arbiter.seen) == 2  # never repeated: it belongs to one message
+
+
+def test_the_arbiters_message_goes_upstream(world):
+    new = world.message(f1="projects/p", f2="stamped")
+    instead(world, b"\0" + len(new).to_bytes(4, "big") + new)
+    for params, kept in (("parent=projects%2Fp", 1), ("parent=projects%2Fq", 0)):
+        metadata = (("x-goog-request-params", params),)
+        assert world.rpc(world.message(f1="projects/q"), CREATE, world.issuer.token(), metadata) == new
+        assert len(world.upstream.seen[-1].all("x-goog-request-params")) == kept
+    assert [seen.body for seen in world.upstream.seen] == [new, new]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [b"", b"\0\0\0\0\x02x", b"\0\0\0\0\x01xy", b"\1\0\0\0\x01x", b"\0\0\0\0\0" * 2, b"{}", b"x" * (4 * 2**20 + 1)],
+)
+def test_a_message_is_replaced_by_one_message_or_not_at_all(world, new):
+    instead(world, new)
+    with pytest.raises(grpc.RpcError) as caught:
+        world.rpc(b"\x0a\x01x", CREATE, world.issuer.token())
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert world.upstream.seen == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "new"),
+    [
+        ("GET", "/v1/jobs", b"", b"{}"),
+        ("DELETE", "/v1/jobs", b"", b"{}"),
+        ("POST", "/v1/e:rawPredict", b"{}", b"{1}"),
+        ("POST", "/v1/e:streamRawPredict", b"{}", b"{1}"),
+        ("POST", "/v1/jobs", b"{}", b""),
+        ("POST", "/v1/jobs", b"{}", b"x" * (4 * 2**20 + 1)),
+    ],
+)
+def test_only_what_was_read_is_replaced(world, method, path, body, new):
+    instead(world, new)
+    unavailable(world, world.call(path, method=method, token=world.issuer.token(), headers=JSON, body=body))
 
 
 def test_a_hung_arbiter(world):

@@ -34,6 +34,18 @@ def test_what_is_made(tmp_path):
     assert (tmp_path / "door").stat().st_mode & 0o777 == 0o700
 
 
+def test_endpoint_and_service_names_are_hosts_like_any_other(tmp_path):
+    """The authority is good for them too, and a later one needs another authority: clients are never widened unseen."""
+    names = (*HOSTS, "us.gateway.example.com", "board.example.com")
+    files = ensure(tmp_path, names, NOW)
+    constraints = load(files.authority).extensions.get_extension_for_class(x509.NameConstraints).value
+    assert {name.value for name in constraints.permitted_subtrees} == set(names)
+    for name in names:
+        shake(files, name, files.authority)
+    with pytest.raises(RemitError, match=r"not made for `model\.example\.com`"):
+        ensure(tmp_path, (*names, "model.example.com"), NOW)
+
+
 def test_a_good_leaf_stays(tmp_path):
     first = ensure(tmp_path, HOSTS, NOW).certificate.read_bytes()
     assert ensure(tmp_path, HOSTS, NOW + dt.timedelta(days=59)).certificate.read_bytes() == first

@@ -13,6 +13,7 @@ from remit.gateway.headers import PASSED
 
 VERTEX = "us-central1-aiplatform.googleapis.com"
 LOGGING = "logging.googleapis.com"
+WAYS = ["tunnel", "endpoint"]
 
 
 def connect(world, *given, **more):
@@ -114,6 +115,7 @@ def test_no_tls_in_the_tunnel(world):
         assert raw.recv(100) == b""
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("host", [LOGGING, "evil.example", f"{VERTEX}.", f"{VERTEX}:8443", ""])
 def test_another_host_than_the_tunnels(world, host):
     answer = world.call(token=world.issuer.token(), host=host)
@@ -121,15 +123,18 @@ def test_another_host_than_the_tunnels(world, host):
     assert world.arbiter.seen == world.upstream.seen == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_connect_and_upgrades_inside_the_tunnel(world):
     token = world.issuer.token()
-    inside = f"CONNECT {VERTEX}:443 HTTP/1.1\r\nHost: {VERTEX}:443\r\nAuthorization: Bearer {token}\r\n\r\n"
+    name = world.name(VERTEX)
+    inside = f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\nAuthorization: Bearer {token}\r\n\r\n"
     assert world.send(inside.encode()).status == 403
     upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
     assert world.call(token=token, headers=upgrade).status in {400, 403}
     assert world.upstream.seen == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_the_host_goes_upstream_by_its_plain_name(world):
     assert world.call(token=world.issuer.token(), host=f"{VERTEX}:443").status == 200
     assert world.upstream.seen[0].one("host") == VERTEX
@@ -147,6 +152,7 @@ SPOOFED = (
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_only_listed_headers_go_upstream(world):
     headers = "".join(f"{name}: forged\r\n" for name in SPOOFED)
     wanted = "Accept: a/b\r\nAccept-Encoding: gzip\r\nUser-Agent: me\r\nx-goog-api-client: gl-python/3\r\n"
@@ -170,11 +176,13 @@ def test_only_listed_headers_go_upstream(world):
     assert world.arbiter.seen[0].one("x-remit-peer") == "127.0.0.1"
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_names_with_underscores(world):
     assert world.call(token=world.issuer.token(), headers="X_Remit_Peer: 1\r\n").status == 400
     assert world.upstream.seen == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_forged_headers_make_no_permit(world):
     world.arbiter.answer = lambda _: world.arbiter.refuse()
     forged = "x-goog-request-reason: decision/d-1\r\nx-remit-decision: d-1\r\nremit: permit\r\nx-remit-permit: true\r\n"
@@ -182,6 +190,7 @@ def test_forged_headers_make_no_permit(world):
     assert world.upstream.seen == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_too_many_headers(world):
     answer = world.call(token=world.issuer.token(), headers="".join(f"X-{number}: 1\r\n" for number in range(70)))
     assert answer.status == 431
@@ -189,12 +198,14 @@ def test_too_many_headers(world):
     assert world.upstream.seen == []
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_nothing_of_the_upstreams_session_comes_back(world):
     answer = world.call(token=world.issuer.token())
     assert answer.headers["x-upstream"] == "yes"
     assert not {"set-cookie", "alt-svc", "x-envoy-upstream-service-time", "server"} & answer.headers.keys()
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("params", "kept"),
     [
@@ -229,6 +240,7 @@ def literal(name, value):
     return b"\0" + text(name) + text(value)
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_trailers_over_http2_do_not_go_upstream(world):
     head = b"".join(
         literal(name, value)
@@ -236,17 +248,14 @@ def test_trailers_over_http2_do_not_go_upstream(world):
             (":method", "POST"),
             (":scheme", "https"),
             (":path", "/a.B/C"),
-            (":authority", VERTEX),
+            (":authority", world.name(VERTEX)),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
             ("authorization", f"Bearer {world.issuer.token()}"),
         )
     )
     trailers = literal("authorization", "Bearer smuggled") + literal("x-goog-user-project", "victim")
-    raw, _ = world.connect()
-    context = ssl.create_default_context(cafile=str(world.envoy.authority))
-    context.set_alpn_protocols(["h2"])
-    with context.wrap_socket(raw, server_hostname=VERTEX) as inner:
+    with world.tunnel(alpn="h2") as inner:
         inner.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, head))
         inner.sendall(frame(0, 0, 1, b"\0\0\0\0\x03\x0a\x01x") + frame(1, 5, 1, trailers))
         deadline = time.monotonic() + 5
@@ -301,6 +310,7 @@ def test_access_events(world):
     assert all(json.loads(line)["event"] for line in text.splitlines())
 
 
+@pytest.mark.parametrize("way", WAYS)
 def test_a_lease_in_the_log(world):
     world.arbiter.answer = lambda _: world.arbiter.permit(500)
     before = len(world.log(0))

@@ -11,6 +11,7 @@ JSON = "Content-Type: application/json\r\n"
 PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
 CREATE = "/google.cloud.aiplatform.v1.JobService/CreateCustomJob"
 LOGGING = "logging.googleapis.com"
+E = "/v1/projects/p/locations/us-central1/endpoints/"
 
 
 @pytest.fixture
@@ -175,16 +176,24 @@ def test_other_refusals_are_not_repeated(world, status):
 @pytest.mark.parametrize(
     ("path", "headers", "body", "times"),
     [
-        ("/v1/e1:predict", JSON, b'{"instances": [1]}', 1),
-        ("/v1/e2:predict?alt=json", JSON, b'{"instances": [1]}', 1),
-        ("/v1/e3:predict", JSON, b'{"instances": [1], "endpoint": "projects/victim"}', 2),
-        ("/v1/e4:predict", JSON, b'{"instances": [1], "\\u0065ndpoint": "projects/victim"}', 2),
-        ("/v1/e5:predict", JSON, b"{'instances': [1], endpoint: 'projects/victim'}", 2),
-        ("/v1/e6:predict", JSON, '{"endpoint": "x"}'.encode("utf-16"), 2),
-        ("/v1/e7:predict", "Content-Type: application/x-www-form-urlencoded\r\n", b"x=1", 2),
-        ("/v1/e8:rawPredict", JSON, b'{"endpoint": "whatever"}', 1),
-        ("/v1/e9:predictX", JSON, b"{}", 2),
+        (f"{E}1:predict", JSON, b'{"instances": [1]}', 1),
+        (f"{E}2:predict?alt=json", JSON, b'{"instances": [1]}', 1),
+        (f"/v1beta1{E[3:]}2:predict", JSON, b'{"instances": [1]}', 1),
+        (f"{E}3:predict", JSON, b'{"instances": [1], "endpoint": "projects/victim"}', 2),
+        (f"{E}4:predict", JSON, b'{"instances": [1], "\\u0065ndpoint": "projects/victim"}', 2),
+        (f"{E}5:predict", JSON, b"{'instances': [1], endpoint: 'projects/victim'}", 2),
+        (f"{E}6:predict", JSON, '{"endpoint": "x"}'.encode("utf-16"), 2),
+        (f"{E}7:predict", "Content-Type: application/x-www-form-urlencoded\r\n", b"x=1", 2),
+        (f"{E}8:rawPredict", JSON, b'{"endpoint": "whatever"}', 1),
+        (f"{E}9:streamRawPredict", JSON, b'{"endpoint": "whatever"}', 1),
+        (f"{E}9:predictX", JSON, b"{}", 2),
+        (f"{E}9:explain", JSON, b"{}", 2),
+        ("/v1/projects/p/locations/l/publishers/google/models/m:predict", JSON, b'{"instances": [1]}', 2),
+        ("/v1beta1/publishers/google/models/m:predict", JSON, b'{"instances": [1]}', 2),
+        (f"{E}1/x:predict", JSON, b"{}", 2),
+        (f"/v1/customJobs?x={E}1:predict", JSON, b"{}", 2),
         ("/v1/customJobs?x=:predict", JSON, b"{}", 2),
+        ("/v1/customJobs?x=:rawPredict", JSON, b"{}", 2),
         ("/v1/customJobs", JSON, b"{}", 2),
     ],
 )
@@ -194,7 +203,7 @@ def test_which_bodies_a_lease_may_answer_for(leased, path, headers, body, times)
         assert leased.call(path, method="POST", token=token, headers=headers, body=body).status == 200
     assert asked(leased, path) == times
     whole = leased.arbiter.seen[0].one("x-remit-body") == "whole"
-    assert whole == ("rawPredict" not in path)
+    assert whole == (not path.endswith(("9:streamRawPredict", "8:rawPredict")))
     assert leased.arbiter.seen[0].body == (body if whole else b"")
     assert [seen.body for seen in leased.upstream.seen] == [body, body]
 

@@ -1,11 +1,13 @@
 """Envoy's life: dies and comes back, takes new keys, reopens its log, tells when it cannot write it."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import resource
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -191,25 +193,102 @@ def test_a_certificate_is_renewed_while_it_runs(another_world, monkeypatch):
         assert time.monotonic() < deadline
 
 
-def test_a_leftover_is_ended_and_nothing_else(another_world):
-    world = another_world()
-    left = world.envoy.pid
-    second = Envoy(world.settings)
+def relieve(world, **changes):
+    """A newer supervisor's Envoy in the place of the one that runs."""
+    second = Envoy(dataclasses.replace(world.settings, **changes))
     for task in world.envoy._tasks:
         world.loop.loop.call_soon_threadsafe(task.cancel)
     world.loop.run(second.start(world.issuer.keys))
-    until(lambda: world.envoy.pid is None)
-    assert second.pid not in {None, left}
-    world.loop.run(second.stop())
-    (world.settings.runtime / "envoy.pid").write_text(str(os.getpid()))
+    return second
+
+
+def test_an_envoy_is_relieved_without_a_failed_request_and_an_open_tunnel_goes_on(another_world):
+    world = another_world(stream_seconds=30)
+    old, token = world.envoy.pid, world.issuer.token()
+    answers, done = [], threading.Event()
+
+    def ask():
+        while not done.is_set():
+            answers.append(world.call(f"/v1/{len(answers)}", token=token).status)
+
+    with world.tunnel() as inner:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        until(lambda: len(answers) > 20)
+        world.envoy, first = relieve(world, lease_max_entries=77), world.envoy
+        count = len(answers)
+        until(lambda: len(answers) > count + 50)
+        done.set()
+        asking.join()
+        request = f"GET /v1/kept HTTP/1.1\r\nHost: {world.settings.hosts[0]}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        assert world.send(request.encode(), connection=inner).status == 200
+    assert set(answers) == {200}
+    assert world.envoy.pid not in {None, old}
+    assert [one.pid for one in world.envoy._epochs.alive] == [old, world.envoy.pid]
+    assert world.loop.run(Admin(world.settings.admin_socket).epoch()) == 1
+    world.loop.run(world.envoy.stop())
+    assert first.pid is None
+
+
+def test_a_relieved_one_writes_to_the_new_log_too(another_world):
+    world = another_world(stream_seconds=30)
+    log, token = world.settings.access_log, world.issuer.token()
+    with world.tunnel() as inner:
+        request = f"GET /v1/old HTTP/1.1\r\nHost: {world.settings.hosts[0]}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        assert world.send(request.encode(), connection=inner).status == 200
+        world.envoy = relieve(world)
+        until(lambda: log.stat().st_size > 0)
+        log.rename(log.with_name("000001.jsonl"))
+        world.envoy.reopen()
+        until(log.exists)
+        time.sleep(0.1)  # both have read the signal
+        assert world.send(request.replace("/v1/old", "/v1/late").encode(), connection=inner).status == 200
+        until(lambda: "/v1/late" in log.read_text())
+
+
+def test_a_successor_that_cannot_start_costs_a_moment_and_not_the_service(another_world):
+    world = another_world()
+    old = world.envoy.pid
+    (world.settings.runtime / "envoy.base").write_text("999999999\n")  # nobody has this number to give anything away
+    world.envoy = relieve(world)
+    assert world.envoy.pid not in {None, old}
+    assert world.call(token=world.issuer.token()).status == 200
+
+
+@pytest.mark.parametrize("text", ["", "7", "{}", '{"epoch": 0, "pids": ["x"]}', '{"epoch": 0, "pids": [PID]}'])
+def test_only_an_envoy_of_this_folder_is_a_leftover(another_world, text):
+    world = another_world()
+    world.loop.run(world.envoy.stop())
+    (world.settings.runtime / "envoy.pid").write_text(text.replace("PID", str(os.getpid())))
     world.envoy = Envoy(world.settings)
     world.loop.run(world.envoy.start(world.issuer.keys))  # we are alive
     assert healthy(world)
 
 
-def test_a_port_in_use_is_said(world):
-    import dataclasses
+def test_what_is_under_way_is_finished_before_the_end(another_world):
+    world = another_world()
+    token, answers = world.issuer.token(), []
+    slow = threading.Thread(target=lambda: answers.append(world.call("/v1/slow", token=token).status))
+    permitted = world.arbiter.answer(None)
+    world.arbiter.answer = lambda _: dataclasses.replace(permitted, delay=0.5)
+    slow.start()
+    until(lambda: world.arbiter.seen)
+    world.loop.run(world.envoy.stop())
+    slow.join()
+    assert answers == [200]
 
+
+def test_a_configuration_is_tried_before_it_is_taken(another_world):
+    world = another_world()
+    world.loop.run(world.envoy.validate())
+    roots = world.folder / "no-roots.pem"
+    broken = Envoy(dataclasses.replace(world.settings, upstream_ca=roots))
+    with pytest.raises(RemitError, match="refuses the configuration"):
+        world.loop.run(broken.validate())
+    assert healthy(world)
+
+
+def test_a_port_in_use_is_said(world):
     other = dataclasses.replace(
         world.settings, runtime=world.folder / "run2", admin_socket=world.folder / "admin2.sock"
     )
@@ -230,10 +309,10 @@ def test_what_never_started_can_be_asked_and_ended(world):
 def test_one_that_will_not_end_is_killed(another_world, monkeypatch):
     world = another_world()
     monkeypatch.setattr(envoy_module, "_STOP_WITHIN", 0.3)
-    process = world.envoy._process
-    os.kill(process.pid, signal.SIGSTOP)
+    pid = world.envoy.pid
+    os.kill(pid, signal.SIGSTOP)
     world.loop.run(world.envoy.stop())
-    assert process.returncode == -signal.SIGKILL
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_an_admin_socket_that_nobody_answers(tmp_path):

@@ -7,9 +7,16 @@ import pytest
 
 from remit.model.reasons import Reason
 
+WAYS = ["tunnel", "endpoint"]
 JSON = "Content-Type: application/json\r\n"
 VERTEX = "us-central1-aiplatform.googleapis.com"
 BIDI = "/google.cloud.aiplatform.v1.PredictionService/StreamingPredict"
+
+
+@pytest.fixture(params=WAYS)
+def way(request):
+    """Both doors behave alike."""
+    return request.param
 
 
 def refused(world, answer, status, reason, *, asked=0):
@@ -50,7 +57,7 @@ def test_a_method_that_no_api_has(world, method):
 @pytest.mark.parametrize("path", ["/v1/a;b", "/v1/a#b", "/v1/[a]", "/v1/a|b", '/v1/"a"', "/v1/a\\b", "/v1/ä"])
 def test_a_target_with_odd_characters(world, path):
     answer = world.send(
-        f"GET {path} HTTP/1.1\r\nHost: {VERTEX}\r\nAuthorization: Bearer {world.issuer.token()}\r\n\r\n".encode(
+        f"GET {path} HTTP/1.1\r\nHost: {world.name(VERTEX)}\r\nAuthorization: Bearer {world.issuer.token()}\r\n\r\n".encode(
             "latin-1"
         )
     )

@@ -34,6 +34,15 @@ function answer.send(handle, grpc, refusal)
   if refusal.id then
     metadata:set("remit", "decision", refusal.id)
   end
+  if refusal.location and not grpc then
+    return handle:respond({
+      [":status"] = "303",
+      ["location"] = refusal.location,
+      ["cache-control"] = "no-store",
+      ["x-remit-reason"] = refusal.reason,
+      ["x-remit-decision"] = refusal.id,
+    })
+  end
   local headers = {
     [":status"] = grpc and "200" or tostring(refusal.code),
     ["content-type"] = grpc and "application/grpc" or "application/json",

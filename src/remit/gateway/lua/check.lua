@@ -1,10 +1,13 @@
 -- Asking the arbiter, and reading its answer so that only a whole permit is one.
 --
--- The call goes to the check listener, which verifies the token's signature natively before the arbiter sees it.
--- That listener answers by itself in two cases: 401 or 403 for the token, 5xx when the arbiter cannot be reached. To a gRPC
--- content type it says both as a status in a 200, so a 200 alone means nothing here.
+-- A token goes to the check listener, which verifies its signature natively before the arbiter sees it; a session, and
+-- nobody, to the arbiter at once. That listener answers by itself in two cases: 401 or 403 for the token, 5xx when the
+-- arbiter cannot be reached. To a gRPC content type it says both as a status in a 200: a 200 alone means nothing here.
 
 local check = {}
+
+local BODY_BYTES = 4194304 -- of a body that the arbiter puts in a message's place: launches, which have a few KiB
+local CREDENTIAL_BYTES = 16384 -- Google's tokens may have 2,048, Remit's assertions have about a thousand
 
 -- What Envoy's jwt_authn says, and which reason that is. Source: google/jwt_verify_lib, getStatusString.
 local NATIVE = {
@@ -15,6 +18,23 @@ local NATIVE = {
   ["Jwt issuer is not configured"] = "token_issuer",
   ["Jwt verification fails"] = "token_signature",
   ["Jwks doesn't have key to match kid or alg from Jwt"] = "token_signature",
+}
+
+-- Every header of the arbiter's that counts. One that stands twice makes the whole answer void.
+local COUNTED = {
+  ":status",
+  "authorization",
+  "location",
+  "www-authenticate",
+  "x-remit-assertion",
+  "x-remit-body",
+  "x-remit-decision",
+  "x-remit-epoch",
+  "x-remit-grpc-message",
+  "x-remit-grpc-status",
+  "x-remit-lease-ms",
+  "x-remit-reason",
+  "x-remit-tell",
 }
 
 -- Who opened the tunnel: the address, and the id of the job, if it is one.
@@ -44,53 +64,91 @@ local function native_refusal(said)
   return answer.refusal(401, reason, "the token was not accepted", 'Bearer error="invalid_token"')
 end
 
-local function permitted(response, id)
-  local credential, life, epoch = response["authorization"], response["x-remit-lease-ms"], epoch_of(response)
-  if not epoch then
-    return check.unavailable()
+-- What the upstream will be shown, of the one kind that this host takes.
+local function credential_of(response, settings)
+  local name, other, form = "authorization", "x-remit-assertion", "^Bearer [%w._~+/=-]+$"
+  if settings.assertion then
+    name, other, form = other, name, "^[%w_-]+%.[%w_-]+%.[%w_-]+$"
   end
-  if not credential or not string.find(credential, "^Bearer [%w._~+/=-]+$") then
+  local credential = response[name]
+  if response[other] or not credential or #credential > CREDENTIAL_BYTES or not string.find(credential, form) then
+    return nil
+  end
+  return credential
+end
+
+-- Whether a header is absent or says the one thing that it may say.
+local function only(value, word)
+  return value == nil or value == word
+end
+
+local function permitted(response, body, id, settings)
+  local credential, life, epoch = credential_of(response, settings), response["x-remit-lease-ms"], epoch_of(response)
+  local instead, tell = response["x-remit-body"], response["x-remit-tell"]
+  if not epoch or not credential or not only(instead, "replace") or not only(tell, "1") then
     return check.unavailable()
   end
   if not life or not string.find(life, "^%d%d?%d?%d?%d?%d?$") then
     return check.unavailable()
   end
-  local mark = "decision/" .. id
-  return { permit = true, id = id, credential = credential, mark = mark, lease_ms = tonumber(life), epoch = epoch }
+  if instead and (not body or body == "" or #body > BODY_BYTES) then
+    return check.unavailable()
+  end
+  return {
+    permit = true,
+    id = id,
+    credential = credential,
+    mark = "decision/" .. id,
+    lease_ms = tonumber(life),
+    epoch = epoch,
+    instead = instead and body,
+    tell = tell ~= nil,
+  }
 end
 
 local REFUSED = { ["400"] = "3", ["401"] = "16", ["403"] = "7", ["503"] = "14" }
 
-local function refused(response, body, id)
-  local reason = response["x-remit-reason"]
-  if not reason or not string.find(reason, "^[a-z_]+$") or #reason > 64 then
+local function refused(response, body, id, settings)
+  local reason, location = response["x-remit-reason"], response["location"]
+  if not string.find(reason, "^[a-z_]+$") or #reason > 64 then
     return check.unavailable()
   end
-  local status = response["x-remit-grpc-status"]
+  if settings.mode ~= "web" then
+    location = nil
+  elseif location and not web.leads_home(location) then
+    return check.unavailable()
+  end
+  local status, said = response["x-remit-grpc-status"], response["x-remit-grpc-message"]
   return {
     permit = false,
     id = id,
     epoch = epoch_of(response),
     code = tonumber(response[":status"]),
     reason = reason,
-    grpc_status = status and string.find(status, "^%d%d?$") and status ~= "0" and status
+    grpc_status = status and string.find(status, "^%d%d?$") and tonumber(status) ~= 0 and status
       or REFUSED[response[":status"]],
-    grpc_message = response["x-remit-grpc-message"] or reason,
+    grpc_message = said and string.find(said, "^[ -~]+$") and said or reason,
     challenge = response["www-authenticate"],
+    location = location,
     body = body or "",
   }
 end
 
-local function read(response, body)
+local function read(response, body, settings)
+  for _, name in ipairs(COUNTED) do
+    if type(response[name]) == "table" then
+      return check.unavailable()
+    end
+  end
   local status, id, reason = response[":status"], response["x-remit-decision"], response["x-remit-reason"]
   if id and (not string.find(id, "^d%-%w+$") or #id > 64) then
     return check.unavailable()
   end
   if status == "200" and id and not reason then
-    return permitted(response, id)
+    return permitted(response, body, id, settings)
   end
   if reason then
-    return REFUSED[status] and refused(response, body, id) or check.unavailable()
+    return REFUSED[status] and refused(response, body, id, settings) or check.unavailable()
   end
   local said, number = body, status
   if status == "200" then
@@ -102,20 +160,25 @@ local function read(response, body)
   return check.unavailable()
 end
 
--- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well.
+-- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well. Nobody may do nothing.
 function check.ask(handle, settings, question)
   local body = question.method ~= "GET" and question.body or nil
   local peer, job = caller_of(question)
-  local response, said = handle:httpCall("check", {
+  local direct = question.session or question.nobody
+  local response, said = handle:httpCall(direct and "arbiter" or "check", {
     [":method"] = question.method,
     [":path"] = "/check" .. question.path,
     [":authority"] = settings.host,
-    ["authorization"] = question.identity,
+    ["authorization"] = not direct and question.identity or nil,
+    ["cookie"] = question.session and "__Host-remit=" .. question.session or nil,
+    ["accept"] = question.accept,
+    ["origin"] = question.origin,
     ["content-type"] = question.kind ~= "" and question.kind or nil,
     ["x-remit-peer"] = peer,
     ["x-remit-job"] = job,
     ["x-remit-upgrade"] = question.upgrade and "websocket" or nil,
     ["x-remit-body"] = body and "whole" or "none",
-  }, body, settings.timeout_ms)
-  return read(response, said)
+  }, body, { timeout_ms = settings.timeout_ms, send_xff = false, return_duplicate_headers = true })
+  local entry = read(response, said, settings)
+  return question.nobody and entry.permit and check.unavailable() or entry
 end

@@ -4,10 +4,15 @@
 -- 1 who asks, from where, what for      4 else the arbiter does
 -- 2 the body, where it must be seen      5 replace what goes upstream, then mark the request as permitted
 -- 3 a live lease answers
+--
+-- What is behind the gate has one of four modes. `google`: bodies are decided on, but for raw predictions. `serving`:
+-- gRPC messages are decided on. `web`: only what it is called, and by whom; people come with a session. `objects`: the
+-- same for tokens, and names may hold slashes.
 
 local settings
 
 local METHODS = { GET = true, POST = true, PUT = true, PATCH = true, DELETE = true }
+local BROWSERS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true, OPTIONS = true }
 
 local function set(numbers)
   local members = {}
@@ -17,11 +22,13 @@ local function set(numbers)
   return members
 end
 
--- The virtual host's context as plain tables, read once a worker: it cannot change while this program lives.
+-- The context of the host or route as plain tables, read once a worker: it cannot change while this program lives.
 local function configured(handle)
   local given = handle:filterContext()
   local read = {
     host = given:get("host"),
+    mode = given:get("mode") or "google",
+    assertion = given:get("assertion") or false,
     leases = given:get("leases"),
     lease_ms = given:get("lease_ms"),
     denial_ms = given:get("denial_ms"),
@@ -35,21 +42,31 @@ local function configured(handle)
   for path, numbers in pairs(given:get("leasable")) do
     read.leasable[path] = { order = numbers.key, wanted = set(numbers.key), known = set(numbers.known) }
   end
+  for path, numbers in pairs(given:get("walked") or {}) do -- a service's: nobody lists its fields, so all are known
+    read.leasable[path] = #numbers.key > 0 and { order = numbers.key, wanted = set(numbers.key) } or nil
+  end
   for _, path in ipairs(given:get("streaming")) do
     read.streaming[path] = true
   end
+  read.decides = read.mode == "google" or read.mode == "serving" -- on bodies
+  read.methods = read.decides and METHODS or BROWSERS
+  read.quick = read.leases and read.mode ~= "web"
   return read
 end
 
 -- What is refused by its headers alone, before a body is waited for. `nil` when nothing is.
-local function refused_at_once(question)
-  if not question.identity then
-    return answer.refusal(401, "token_missing", "the request carries no identity", "Bearer")
-  end
+local function refused_at_once(handle, question)
   if not question.path then
     return answer.refusal(400, "request_malformed", "the request has no target")
   end
-  if question.encoding and question.encoding ~= "identity" then
+  local refusal = settings.mode == "web" and web.read(handle, question)
+  if refusal then
+    return refusal
+  end
+  if not question.identity then
+    return answer.refusal(401, "token_missing", "the request carries no identity", "Bearer")
+  end
+  if question.encoding and question.encoding ~= "identity" and settings.decides then
     return answer.refusal(400, "request_ambiguous", "an encoded request body cannot be decided on")
   end
   if settings.streaming[question.path] then
@@ -73,15 +90,23 @@ local function refused_for_body(question)
   return nil
 end
 
+-- Whether the target is of a form that the arbiter and what is behind the gate read alike.
+local function plain_target(path)
+  if not settings.decides then
+    return web.plain(path, settings.mode == "objects")
+  end
+  return string.find(path, "^/[%w_.~:@/?&=%%+,*$!'()-]*$") ~= nil
+end
+
 -- What is refused without asking. All of it is in a lease's key: a live lease proves that it was looked at.
 local function refused_unasked(question, grpc)
-  if not string.find(question.identity, "^Bearer [%w._~+/=-]+$") then
+  if not (question.session or question.nobody) and not string.find(question.identity, "^Bearer [%w._~+/=-]+$") then
     return answer.refusal(401, "token_malformed", "the identity is not one bearer token", 'Bearer error="invalid_token"')
   end
-  if not METHODS[question.method] then
+  if not settings.methods[question.method] then
     return answer.refusal(403, "method_unknown", "the request uses an HTTP method that Remit does not know")
   end
-  if not string.find(question.path, "^/[%w_.~:@/?&=%%+,*$!'()-]*$") then
+  if not plain_target(question.path) then
     return answer.refusal(400, "request_malformed", "the request target holds characters that no known method has")
   end
   if string.find(question.kind, ",", 1, true) then
@@ -121,23 +146,39 @@ local function read_message(handle, question)
   question.key = method and fields and joined(fields, method.order)
 end
 
-local function read_body(handle, question)
+-- Of Google's REST: a GET has no body; raw predictions go by in a stream, since the path alone says what is asked; a
+-- prediction has a lease when its path names an endpoint and its body cannot name another.
+local function read_google(handle, question)
   if question.method == "GET" then
-    question.upgrade = settings.websockets and wire.upgrades(handle)
-    if question.upgrade then
-      return -- there is no body to wait for, and no lease: every WebSocket has a decision of its own
-    end
-    question.body, question.key = whole(handle), ""
+    question.body, question.key = whole(handle), "read"
     return
   end
   local bare = string.match(question.path, "^[^?]*")
-  if question.method == "POST" and string.sub(bare, -11) == ":rawPredict" then
-    question.key = "" -- the body goes by in a stream: the path alone says what is asked
+  local verb = question.method == "POST" and string.match(bare, ":%w+$")
+  if verb == ":rawPredict" or verb == ":streamRawPredict" then
+    question.key = ""
     return
   end
   question.body = whole(handle)
-  if question.method == "POST" and string.sub(bare, -8) == ":predict" then
-    question.key = not wire.may_name_endpoint(question.kind, question.body) and ""
+  if verb == ":predict" and string.find(bare, "/endpoints/[^/]+$") then
+    question.key = not wire.may_name_endpoint(question.kind, question.body) and "predict" or nil
+  end
+end
+
+local function read_body(handle, question, grpc)
+  local mode = settings.mode
+  question.upgrade = question.method == "GET" and settings.websockets and wire.upgrades(handle)
+  if question.upgrade then
+    return -- there is no body to wait for, and no lease: every WebSocket has a decision of its own
+  end
+  if grpc and settings.decides then
+    read_message(handle, question)
+  elseif mode == "google" then
+    read_google(handle, question)
+  elseif mode == "web" then
+    question.key = web.key(question)
+  elseif mode == "serving" or question.method == "GET" then
+    question.key = ""
   end
 end
 
@@ -165,20 +206,46 @@ local function ask_arbiter(handle, question)
   return check.unavailable(), 0
 end
 
--- Asks, and remembers what may be repeated. `held`: a lease that still lives, whose renewal this is: it stands in when
--- the arbiter is away, for as long as it would have lasted anyway.
+-- Asks, and remembers what may be repeated: never an answer that came with a body. `held`: a lease that still lives,
+-- whose renewal this is: it stands in when the arbiter is away, for as long as it would have lasted anyway.
 local function ask(handle, grpc, question, held)
   local entry, began = refused_unasked(question, grpc), lease.now()
   if not entry then
     entry, began = ask_arbiter(handle, question)
   end
   local lasts = life(entry)
-  if question.key and lasts > 0 then
+  if question.key and lasts > 0 and not entry.instead then
     lease.keep(began, settings, entry, lasts, question)
   elseif entry.code == 503 and held and held.epoch == lease.epoch and lease.now() < held.till then
     return held
   end
   return entry
+end
+
+-- Puts the arbiter's body in the caller's place. Only a body that was seen whole can be replaced by one that was not
+-- sent, and a message by one message; `false` when it cannot.
+local function replace_body(handle, grpc, question, instead)
+  if not question.body or question.body == "" or (grpc and not wire.one_message(instead)) then
+    return false
+  end
+  handle:body():setBytes(instead)
+  if grpc then
+    local fields = wire.walk(instead, { true })
+    question.first = fields and fields[1]
+  end
+  return true
+end
+
+-- Who asks, for a service: Remit's assertion, and no other identity. Only web services see cookies, less Remit's own.
+local function introduce(headers, question, entry)
+  headers:remove("authorization")
+  headers:replace("x-remit-assertion", entry.credential)
+  if question.cookie or settings.mode ~= "web" then
+    headers:remove("cookie")
+    if question.rest then
+      headers:add("cookie", question.rest)
+    end
+  end
 end
 
 -- Replaces what goes upstream; its last act is the proof.
@@ -187,11 +254,29 @@ local function permit(handle, grpc, question, entry)
   if not grpc or not wire.routes_to(headers:get("x-goog-request-params"), question.first) then
     headers:remove("x-goog-request-params")
   end
-  headers:replace("authorization", entry.credential)
-  headers:replace("x-goog-request-reason", entry.mark)
+  if settings.assertion then
+    introduce(headers, question, entry)
+  else
+    headers:replace("authorization", entry.credential)
+    headers:replace("x-goog-request-reason", entry.mark)
+  end
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set("remit", "decision", entry.id)
+  if entry.tell then
+    metadata:set("remit", "tell", true)
+  end
   metadata:set("remit", "permit", true)
+end
+
+-- Says the answer: a refusal to the caller, a permit to the filters behind.
+local function conclude(handle, grpc, question, entry)
+  if not entry.permit then
+    return answer.send(handle, grpc, entry)
+  end
+  if entry.instead and not replace_body(handle, grpc, question, entry.instead) then
+    return answer.send(handle, grpc, check.unavailable())
+  end
+  permit(handle, grpc, question, entry)
 end
 
 local function gate(handle)
@@ -199,17 +284,19 @@ local function gate(handle)
   settings = settings or configured(handle)
   local question = wire.read(handle)
   local grpc = wire.calls_itself_grpc(question.kind)
-  local refusal = refused_at_once(question)
+  if settings.quick and not grpc and not question.encoding then
+    local entry = lease.ready(lease.now(), question, "") -- of requests whose body nobody reads
+    if entry then
+      return conclude(handle, grpc, question, entry)
+    end
+  end
+  local refusal = refused_at_once(handle, question)
   if refusal then
     return answer.send(handle, grpc, refusal)
   end
 
   -- 2 the body, where it must be seen
-  if grpc then
-    read_message(handle, question)
-  else
-    read_body(handle, question)
-  end
+  read_body(handle, question, grpc)
   refusal = refused_for_body(question)
   if refusal then
     return answer.send(handle, grpc, refusal)
@@ -226,15 +313,12 @@ local function gate(handle)
   if due then
     entry = ask(handle, grpc, question, entry)
   end
-  if not entry.permit then
-    return answer.send(handle, grpc, entry)
-  end
-  if grpc and not wire.one_message(question.body) then
-    return answer.send(handle, grpc, answer.refusal(400, "request_ambiguous", "a call must hold exactly one plain message"))
+  if grpc and entry.permit and question.body and not wire.one_message(question.body) then
+    entry = answer.refusal(400, "request_ambiguous", "a call must hold exactly one plain message")
   end
 
   -- 5 replace what goes upstream, then mark the request as permitted
-  permit(handle, grpc, question, entry)
+  conclude(handle, grpc, question, entry)
 end
 
 function envoy_on_request(handle)

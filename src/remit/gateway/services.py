@@ -1,0 +1,87 @@
+"""Services below a folder of the outer listener: web applications, beside Remit's own pages.
+
+Each folder has a gate of its own, off everywhere but on its routes. The proof is the other way round: on everywhere
+but where the listener itself answers or asks the arbiter, so that a route that forgot its gate leads nowhere.
+A folder shares its origin with Remit's pages: what it answers may neither clear nor take over what is theirs.
+Source: envoy.config.route.v3.FilterConfig (Envoy 1.40 API reference).
+"""
+
+from collections.abc import Iterator
+
+from remit.gateway import answers, filters, sites, streams
+from remit.gateway.hcm import answered
+from remit.gateway.headers import SERVICE, SERVICE_WEBSOCKET
+from remit.gateway.plan import Folder, Plan
+from remit.gateway.typed import Json
+
+PROOF = "proof"
+_CLEANED = "cleaned"
+_AUTHORITY = r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?"  # RFC 3986 section 3.2, less users
+_WHOLE_ORIGIN = ["clear-site-data", "service-worker-allowed", "strict-transport-security", "public-key-pins"]
+
+
+def chain(plan: Plan) -> list[Json]:
+    """What stands before the router on the outer listener, for the folders."""
+    if not plan.folders:
+        return []
+    return [*_gated(plan, SERVICE), streams.watch(disabled=True)]
+
+
+def upgrades(plan: Plan) -> list[Json]:
+    """WebSockets of the folders: filters of their own, as behind a door."""
+    if not any(folder.site.socket for folder in plan.folders):
+        return []
+    before = [filters.stripped(filters.OURS), filters.present()]
+    own = [*before, *_gated(plan, SERVICE_WEBSOCKET), streams.watch(disabled=False), filters.router()]
+    return [{"upgrade_type": "websocket", "enabled": False, "filters": own}]
+
+
+def _gated(plan: Plan, passed: tuple[str, ...]) -> list[Json]:
+    gates = [filters.gate(_gate(folder)) for folder in plan.folders]
+    # Remit's own pages do set Remit's cookies.
+    told = [answers.reporting(), filters.off(answers.cookies()), filters.off(filters.marked())]
+    return [filters.cleaned(passed, tunnel=False, name=_CLEANED), *gates, filters.proof(PROOF), *told]
+
+
+def routes(plan: Plan, scheme: str) -> list[Json]:
+    """All folders' routes."""
+    return [route for folder in plan.folders for route in _routes(plan, folder, scheme)]
+
+
+def _routes(plan: Plan, folder: Folder, scheme: str) -> Iterator[Json]:
+    site, prefix = folder.site, folder.prefix
+    shut = {"typed_per_filter_config": filters.unproven(PROOF)}
+    odd = {"name": ":authority", "string_match": {"safe_regex": {"regex": _AUTHORITY}}, "invert_match": True}
+    yield answered({"prefix": prefix, "headers": [odd]}, 400, **shut)
+    yield from sites.odd(site, prefix, shut)
+    yield answered({"prefix": prefix, "grpc": {}}, 404, **shut)
+    bounds: Json = {"max_stream_duration": {"max_stream_duration": f"{plan.settings.stream_seconds}s"}}
+    if site.socket:
+        yield _own(plan, folder, scheme, sites.to(site, sites.socket(prefix), site.socket, **bounds, **sites.UPGRADE))
+    if site.rest:
+        opened = sites.to(site, streams.events(prefix), site.rest, watched=True, **bounds)
+        yield _own(plan, folder, scheme, opened)
+        yield _own(plan, folder, scheme, sites.to(site, {"prefix": prefix}, site.rest, **bounds))
+
+
+def _own(plan: Plan, folder: Folder, scheme: str, route: Json) -> Json:
+    """A route with the folder's gate, and with what no service may see or say."""
+    headers = sites.headers(folder.site, scheme)
+    headers["response_headers_to_remove"] += _WHOLE_ORIGIN
+    on = {
+        **route.get("typed_per_filter_config", {}),
+        _CLEANED: filters.switched_on(),
+        _gate(folder): filters.switched_on(filters.gate_context(plan.gate, folder.site)),
+        answers.COOKIES: filters.switched_on(),
+        filters.MARKED: filters.switched_on(),
+    }
+    return {**route, **headers, "typed_per_filter_config": on}
+
+
+def _gate(folder: Folder) -> str:
+    return f"gate {folder.site.host}"
+
+
+def unproven(plan: Plan) -> Json:
+    """What the listener's own routes say, where the proof is demanded of all others."""
+    return filters.unproven(PROOF) if plan.folders else {}

@@ -1,0 +1,154 @@
+"""What stands behind a name, spelled for Envoy: the filters of a site and its routes, alike on every way to it.
+
+A site whose bodies are decided on holds them whole; the others let them by in a stream with little memory. What a
+service answers may not speak for Remit.
+"""
+
+import re
+from typing import Any
+
+from remit.gateway import answers, filters, streams
+from remit.gateway.clusters import STREAMS
+from remit.gateway.hcm import ADDED, answered, overwritten
+from remit.gateway.plan import BODY_LIMIT, Mode, Plan, Site, Upstream
+from remit.gateway.typed import Json
+
+STREAMED = 1024 * 1024  # bytes that a connection may hold of bodies that nobody decides on
+_STREAMS = 100  # of one HTTP/2 connection (RFC 9113 section 6.5.2 asks for at least 100)
+_OURS = ["x-remit-assertion", "x-remit-decision", "x-remit-reason", "x-remit-upstream"]
+UPGRADE: Json = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
+_SOCKET = [
+    {"name": ":method", "string_match": {"exact": "GET"}},
+    {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}},
+]
+# What a service's path may not hold, besides what the gate refuses: escaped control characters, which some servers
+# write into headers and logs, and bytes of overlong or impossible UTF-8, in which others find slashes and dots.
+_ODD = r".*%(?:[01][0-9A-Fa-f]|7[Ff]|[Cc][01]|[Ee]0%[89][0-9A-Fa-f]|[Ff][5-9A-Fa-f]).*"
+
+
+def hold(site: Site) -> int:
+    """Bytes that a connection to this site may hold."""
+    return BODY_LIMIT if site.mode.reads else STREAMED
+
+
+def window(size: int) -> Json:
+    """HTTP/2 towards callers: what is read whole must fit in the window, since none of it goes upstream before."""
+    room = size + 65_536
+    return {
+        "max_concurrent_streams": _STREAMS,
+        "initial_stream_window_size": room,
+        "initial_connection_window_size": 2 * room,
+    }
+
+
+def chain(plan: Plan, site: Site, *, tunnel: bool) -> list[Json]:
+    """The filters of a listener that serves this site alone."""
+    passed = filters.allowed(site.mode, websocket=False)
+    open_ones = plan.settings.streams or site.socket or site.mode.assertion
+    watch = [streams.watch(disabled=True)] if open_ones else []
+    return [*_before(passed, tunnel=tunnel), *after(site.mode), *watch, filters.router()]
+
+
+def upgrades(site: Site, *, tunnel: bool) -> Json:
+    """WebSockets have filters of their own: no lease table, their own headers, and always the watch."""
+    if site.socket is None:
+        return {}
+    passed = filters.allowed(site.mode, websocket=True)
+    own = [*_before(passed, tunnel=tunnel), *after(site.mode), streams.watch(disabled=False), filters.router()]
+    return {"upgrade_configs": [{"upgrade_type": "websocket", "enabled": False, "filters": own}]}
+
+
+def _before(passed: tuple[str, ...], *, tunnel: bool) -> list[Json]:
+    who = [] if tunnel else [filters.present()]
+    return [*who, filters.cleaned(passed, tunnel=tunnel), filters.gate(), filters.proof()]
+
+
+def after(mode: Mode) -> list[Json]:
+    """Behind the proof: what looks at the answer on its way back, and for the watch what decision this is."""
+    return [answers.reporting(), *([answers.cookies(), filters.marked()] if mode.assertion else [])]
+
+
+def behaviour(plan: Plan, site: Site) -> Json:
+    """How a listener that serves this site alone reads HTTP."""
+    return {
+        "http2_protocol_options": window(hold(site)),
+        # To receive a whole request: 16 MiB over 2 Mbit/s; of what only passes, as long as any stream.
+        "request_timeout": "60s" if site.mode.reads else f"{plan.settings.stream_seconds}s",
+        "max_stream_duration": f"{plan.settings.stream_seconds}s",
+        **(_NAMED_OBJECTS if site.mode is Mode.OBJECTS else {}),
+    }
+
+
+_NAMED_OBJECTS = {
+    "path_with_escaped_slashes_action": "KEEP_UNCHANGED",  # an object's name is one segment, whatever it holds
+    "proxy_100_continue": True,  # whether a large upload begins, the store says
+}
+
+
+def routes(plan: Plan, site: Site) -> list[Json]:
+    """Where a site's calls go, when all of a name is its own."""
+    shut = {"typed_per_filter_config": filters.ungated()}
+    return [
+        answered({"connect_matcher": {}}, 403, **shut),
+        *odd(site, "/", shut),
+        *([to(site, socket("/"), site.socket, watched=True, **UPGRADE)] if site.socket else []),
+        *_calls(plan, site, shut),
+        *_rest(plan, site, shut),
+    ]
+
+
+def odd(site: Site, prefix: str, shut: Json) -> list[Json]:
+    """Refuses what no service gets to see."""
+    if not site.mode.assertion:
+        return []
+    said = {"response_headers_to_add": [overwritten("x-remit-reason", "request_ambiguous")]}
+    return [answered({"safe_regex": {"regex": re.escape(prefix) + _ODD}}, 400, **shut, **said)]
+
+
+def socket(prefix: str) -> Json:
+    """How a route knows a GET that becomes a WebSocket."""
+    return {"prefix": prefix, "headers": _SOCKET}
+
+
+def _calls(plan: Plan, site: Site, shut: Json) -> list[Json]:
+    """Calls of gRPC: which methods of a web service stream nobody tells us, so there each of them is watched."""
+    everything = {"prefix": "/", "grpc": {}}
+    if site.grpc is None:
+        return [answered(everything, 404, **shut)]
+    listed, _ = streams.matches(plan.settings)
+    open_ones = [to(site, match, site.grpc, watched=True) for match in listed]
+    return [*open_ones, to(site, everything, site.grpc, watched=site.mode is Mode.WEB)]
+
+
+def _rest(plan: Plan, site: Site, shut: Json) -> list[Json]:
+    if site.rest is None:
+        return [answered({"prefix": "/"}, 404, **shut)]
+    _, listed = streams.matches(plan.settings)
+    open_ones = [streams.events("/")] if site.mode.assertion else listed
+    return [*(to(site, match, site.rest, watched=True) for match in open_ones), to(site, {"prefix": "/"}, site.rest)]
+
+
+def to(site: Site, match: Json, upstream: Upstream, *, watched: bool = False, **action: Any) -> Json:
+    """A route that leads on."""
+    rewrite = {"host_rewrite_literal": site.rewrite} if site.rewrite else {}
+    route = {"cluster": upstream.name, "timeout": "0s", **rewrite, **action}
+    more = {"typed_per_filter_config": {STREAMS: filters.switched_on()}} if watched else {}
+    return {"match": match, "route": route, "metadata": answers.about(site.host), **more}
+
+
+def headers(site: Site, scheme: str) -> Json:
+    """What of our own never leaves, in either direction.
+
+    `scheme`: by which the caller came, the one thing about the way that a service may know. A service gets neither a
+    token nor any mark but the assertion; a cloud's answer sets no cookie, and offers no way around the door.
+    """
+    if site.mode.assertion:
+        return {
+            "request_headers_to_remove": ["x-forwarded-for", "authorization", "x-goog-request-reason", filters.CALLER],
+            "request_headers_to_add": [overwritten("x-forwarded-proto", scheme)],
+            "response_headers_to_remove": ["alt-svc", *_OURS],
+        }
+    return {
+        "request_headers_to_remove": [*ADDED, filters.CALLER],
+        "response_headers_to_remove": ["set-cookie", "alt-svc", *_OURS],
+    }
