@@ -54,8 +54,10 @@ format: $(VENV)/.dev ## put the source in form
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.dev ## measure the gateway, a decision, identity and revocation
+bench: $(VENV)/.dev ## measure the gateway, its leases and bounds, a decision, identity and revocation
 	@$(BIN)/python benchmarks/gateway.py
+	@$(BIN)/python benchmarks/leases.py
+	@$(BIN)/python benchmarks/pressure.py
 	@$(BIN)/python benchmarks/decision.py
 	@$(BIN)/python benchmarks/identity.py
 	@$(BIN)/python benchmarks/revocation.py

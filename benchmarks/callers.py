@@ -26,8 +26,11 @@ _DYNAMIC = 62  # number of the youngest entry of the dynamic table (RFC 7541 sec
 
 @dataclass(frozen=True)
 class Shape:
-    """One kind of request. `headers`: of gRPC, else `None`; `body`: of gRPC; `data`: the bytes of HTTP/1.1; `end`: with
-    which a good answer ends; `share`: of the requests of a run."""
+    """One kind of request.
+
+    `headers`, `body`: of gRPC; `data`: the bytes of HTTP/1.1; `start`, `end`: of a good answer; `share`: of a run's
+    requests.
+    """
 
     name: str
     end: bytes
@@ -35,17 +38,18 @@ class Shape:
     headers: Sequence[tuple[str, str]] | None = None
     body: bytes = b""
     share: float = 1.0
+    start: bytes = b"HTTP/1.1 200"
 
 
 class Rest:
     """One HTTP/1.1 connection."""
 
     def __init__(self, inner: ssl.SSLSocket) -> None:
-        self.socket, self._out, self._in, self._end = inner, b"", b"", b""
+        self.socket, self._out, self._in, self._start, self._end = inner, b"", b"", b"", b""
 
     def send(self, shape: Shape) -> None:
         """Begins a request."""
-        self._out, self._in, self._end = shape.data, b"", shape.end
+        self._out, self._in, self._start, self._end = shape.data, b"", shape.start, shape.end
         self.flush()
 
     def flush(self) -> None:
@@ -64,7 +68,7 @@ class Rest:
     def answered(self) -> bool:
         """Reads; whether the whole answer is there."""
         self._in += _everything(self.socket)
-        if self._in and not self._in.startswith(b"HTTP/1.1 200"):
+        if self._in and not self._in.startswith(self._start[: len(self._in)]):
             raise SystemExit(f"not the upstream's answer: {self._in[:300]!r}")
         return self._in.endswith(self._end)
 

@@ -4,8 +4,8 @@ Envoys with one worker each stand in front of one upstream: (a) bare, which is R
 proof, watch, access log and header rules, so that listener, tunnel and TLS are the same; (b) Remit with leases, checks
 and access log; (c) the same without leases, every request asking an arbiter that does nothing. Two more arms say where
 (b) spends it: bare with the access log, and Remit without it. CPU time per request (of all threads,
-/proc/PID/task/*/schedstat, over a fixed number of requests) is the figure that holds still on a shared machine; its ratio
-to (a) in the same round is what the goals are about. Leaves out: the cost of a decision.
+/proc/PID/task/*/schedstat, over a fixed number of requests) is the figure that holds still on a shared machine, and its
+ratio to (a) in the same round what the goals are about. Leaves out: the cost of a decision.
 """
 
 import argparse
@@ -142,7 +142,9 @@ class Permits(asyncio.Protocol):
 
 def permit(credential: str) -> bytes:
     """What the arbiter answers."""
-    head = f"x-remit-decision: {DECISION}\r\nauthorization: {credential}\r\nx-remit-lease-ms: 500\r\nx-remit-epoch: 7\r\n"
+    head = (
+        f"x-remit-decision: {DECISION}\r\nauthorization: {credential}\r\nx-remit-lease-ms: 500\r\nx-remit-epoch: 7\r\n"
+    )
     return f"HTTP/1.1 200 OK\r\n{head}content-length: 0\r\n\r\n".encode()
 
 
@@ -221,7 +223,9 @@ def gateway(folder: Path, name: str, port: int, roots: Path, **changes: Any) -> 
 
 
 @contextlib.asynccontextmanager
-async def arms(folder: Path, port: int, roots: Path, keys: str, names: tuple[str, ...]) -> AsyncIterator[Mapping[str, Envoy]]:
+async def arms(
+    folder: Path, port: int, roots: Path, keys: str, names: tuple[str, ...]
+) -> AsyncIterator[Mapping[str, Envoy]]:
     """The Envoys that are compared."""
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(Permits, folder / "arbiter.sock")
@@ -253,9 +257,7 @@ def interleaved(envoys: Mapping[str, Envoy], token: str, rounds: int, requests: 
     wanted = [shape for shape in shapes(token) if not only or shape.name in only.split(",")]
     for connections, shape in ((connections, shape) for connections in (32, 1) for shape in wanted):
         loads = {
-            arm: Load(
-                envoy.settings.listen_port, envoy.authority, token, connections, http2=shape.headers is not None
-            )
+            arm: Load(envoy.settings.listen_port, envoy.authority, token, connections, http2=shape.headers is not None)
             for arm, envoy in envoys.items()
         }
         for _ in range(rounds):
@@ -300,7 +302,9 @@ def goal(row: Mapping[str, Any]) -> str:
     most = (RATIOS if many else ADDED_MS).get(row["shape"])
     if row["arm"] != "remit" or most is None:
         return ""
-    return f"{'met' if row['cpu_ratio' if many else 'added_p50_ms'] <= most else 'missed'}: {most}{'' if many else ' ms'}"
+    return (
+        f"{'met' if row['cpu_ratio' if many else 'added_p50_ms'] <= most else 'missed'}: {most}{'' if many else ' ms'}"
+    )
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -328,8 +332,8 @@ def signed() -> tuple[str, str]:
 def main() -> int:
     """Runs everything and writes `results/gateway.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--quick", action="store_true", help="bare and Remit only, a few short rounds: two minutes")
     parser.add_argument("--only", default="", help="shapes of requests, by commas")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -23,6 +23,7 @@ MESSAGE = b"\0" + len(ANSWER).to_bytes(4, "big") + ANSWER.encode()
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING, _WINDOW = 0, 1, 4, 6, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
+_SEVEN = 0x7F  # all bits of a length that its first byte can hold (RFC 7541 section 5.1)
 _BODY = 4 * 1024 * 1024
 
 
@@ -38,11 +39,11 @@ def literal(name: str, value: str, *, indexed: bool = False) -> bytes:
 
 def _text(value: str) -> bytes:
     size = len(value)
-    if size < 0x7F:
+    if size < _SEVEN:
         return bytes([size]) + value.encode()
-    rest, more = size - 0x7F, b"\x7f"
-    while rest > 0x7F:
-        more, rest = more + bytes([rest & 0x7F | 0x80]), rest >> 7
+    rest, more = size - _SEVEN, bytes([_SEVEN])
+    while rest > _SEVEN:
+        more, rest = more + bytes([rest & _SEVEN | 0x80]), rest >> 7
     return more + bytes([rest]) + value.encode()
 
 
@@ -155,7 +156,10 @@ def envoy(port: int, files: DoorFiles, streams: int, echo: str = "") -> Json:
     }
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     listener = {"name": "upstream", "address": address, "filter_chains": [chain]}
-    clusters = [_cluster("calls", streams, "http2_protocol_options"), _cluster("events", streams, "http_protocol_options")]
+    clusters = [
+        _cluster("calls", streams, "http2_protocol_options"),
+        _cluster("events", streams, "http_protocol_options"),
+    ]
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
 
 

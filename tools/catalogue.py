@@ -63,6 +63,8 @@ _OBSERVE = re.compile(
     r"(get|list|read|search|query|fetch|batchRead|streamingRead|streamingFetch|retrieve|wait|download|lookup)"
     r"([A-Z]\w*)?"
 )
+# Read by name, and a job by what it does: its results are written to a table or a bucket that the caller names.
+_WRITES = frozenset({"batchReadFeatureValues"})
 # Collections whose `create` starts work that runs with an identity of its own.
 _JOBS = frozenset(
     {
@@ -141,7 +143,7 @@ def group(method: str, *, known: bool) -> str:
         return "administer"
     if verb in _USE or (verb == "query" and collection in _ENGINES):
         return "use"
-    if _OBSERVE.fullmatch(verb):
+    if _OBSERVE.fullmatch(verb) and verb not in _WRITES:
         return "observe"
     if verb in _STARTS or (verb in _LAUNCH and collection in _JOBS):
         return "launch"

@@ -11,6 +11,7 @@ import select
 import shutil
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -19,10 +20,11 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -36,8 +38,8 @@ from remit.settings.read import Settings, read
 
 HERE = Path(__file__).parent
 PROJECT = "contoso-fraud-test"
-PARENT = f"projects/{PROJECT}/locations/us-central1"
 NAME = "vertex.contoso.example"
+VERTEX = "us-central1-aiplatform.googleapis.com"
 _READY = 90.0  # seconds; it takes about three on an idle machine
 _PROGRAM = 300.0  # seconds for a whole program; it takes about ninety on an idle machine
 _AT_ONCE = 3  # programs: the SDK's import alone is 15 seconds of a core
@@ -114,6 +116,11 @@ class Plane:
             person.sign_in("--url", self.url)
             self._people[name] = person
         return self._people[name]
+
+    def token(self, name: str) -> str:
+        """Somebody's token for Remit."""
+        said = "from remit.sdk.sign_in import current; print(current().token().reveal())"
+        return self.person(name).run(PROJECT, ["-c", said]).out.strip()
 
     def records(self, **question: Any) -> list[TimelineRow]:
         rows = asked(self.settings, Query(**question, limit=100_000))
@@ -277,6 +284,75 @@ def programs(plane: Plane, dana: Person, door: str) -> Iterator[Callable[[str, s
             for transport in ("grpc", "rest")
         }
         yield lambda way, transport: ran[way, transport].result()
+
+
+@pytest.fixture(scope="session")
+def run_program() -> Callable[..., Ran]:
+    return run
+
+
+@pytest.fixture(scope="session")
+def tunnelled(folder: Path, lab: Lab, company: CompanyProxy) -> Iterator[Plane]:
+    """A second plane, as it is without a word of configuration."""
+    found = Plane(folder / "tunnelled", lab, "", company.url)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.end()
+
+
+@pytest.fixture(scope="session")
+def lab_told(lab: Lab) -> Callable[..., None]:
+    return partial(control, lab)
+
+
+# Requests by hand
+
+
+@pytest.fixture(scope="session")
+def tokens(plane: Plane) -> Callable[[str], str]:
+    """Somebody's token for Remit, the same one all along."""
+    return cache(plane.token)
+
+
+@pytest.fixture(scope="session")
+def asks(plane: Plane, company: CompanyProxy, door: str, tokens: Callable[[str], str]) -> Callable[..., httpx.Response]:
+    """`asks(way, name, method, path, json=…)`: one REST request."""
+    trusted = ssl.create_default_context(cadata=plane.roots)
+
+    def ask(way: str, name: str, method: str, path: str, **more: Any) -> httpx.Response:
+        identity = f"Bearer {tokens(name)}"
+        by_door = way == "endpoint"
+        proxy = httpx.Proxy(company.url if by_door else plane.url)
+        with httpx.Client(proxy=proxy, verify=trusted, trust_env=False, timeout=20) as client:
+            url = f"https://{door if by_door else VERTEX}{path}"
+            return client.request(method, url, headers={"authorization": identity}, **more)
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def dana_asks(asks: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    return partial(asks, "tunnel", "dana")
+
+
+@pytest.fixture(scope="session")
+def calls(plane: Plane, company: CompanyProxy, door: str, tokens: Callable[[str], str]) -> Callable[..., Any]:
+    """`calls(way, name, path, message)`: one gRPC call that is refused; the error, and all that came with it."""
+
+    def call(way: str, name: str, path: str, message: bytes) -> tuple[grpc.RpcError, dict[str, str]]:
+        target, proxy = (door, company.url) if way == "endpoint" else (f"{VERTEX}:443", plane.url)
+        options = [("grpc.http_proxy", proxy), ("grpc.enable_retries", 0)]
+        trusted = grpc.ssl_channel_credentials(plane.roots.encode())
+        with grpc.secure_channel(target, trusted, options) as channel:
+            made = channel.unary_unary(path, request_serializer=bytes, response_deserializer=bytes)
+            with pytest.raises(grpc.RpcError) as refused:
+                made(message, timeout=20, metadata=(("authorization", f"Bearer {tokens(name)}"),))
+        error = refused.value
+        return error, dict([*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())])
+
+    return call
 
 
 @pytest.hookimpl(hookwrapper=True)

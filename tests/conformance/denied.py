@@ -36,7 +36,7 @@ def _launch(
 _LAUNCHES: dict[str, dict[str, Any]] = {
     "a_machine_too_large": {"machine": "a2-megagpu-16g"},
     "a_strangers_image": {"image_uri": "docker.io/stranger/miner:latest"},
-    "a_key_file": {"env": [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/tmp/key.json"}]},
+    "a_key_file": {"env": [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/gcs/keys/key.json"}]},
     "a_network": {"network": "projects/100000000001/global/networks/default"},
     "another_teams_account": {"account": _CHURNS},
     "the_account_of_people": {"account": f"ml-engineer@{PROJECT}.iam.gserviceaccount.com"},

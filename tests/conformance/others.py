@@ -22,12 +22,17 @@ IMAGE = "us-docker.pkg.dev/vertex-ai/training/tf-cpu.2-17.py310:latest"
 TRAINER = "trainer@contoso-fraud-test.iam.gserviceaccount.com"
 
 
-def attempts(jobs: JobServiceClient, datasets: DatasetServiceClient, job: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def attempts(
+    jobs: JobServiceClient, datasets: DatasetServiceClient, job: str
+) -> Iterator[tuple[str, Callable[[], object]]]:
     """What they try, each with its name."""
     container = {"image_uri": IMAGE, "command": ["python3", "-c", "print('it ran')"]}
     pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, "container_spec": container}
     wanted = {"display_name": "theirs", "job_spec": {"worker_pool_specs": [pool], "service_account": TRAINER}}
-    data = {"display_name": "theirs", "metadata_schema_uri": "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml"}
+    data = {
+        "display_name": "theirs",
+        "metadata_schema_uri": "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml",
+    }
     yield "list", lambda: jobs.list_custom_jobs(parent=PARENT)
     yield "get", lambda: jobs.get_custom_job(name=job)
     yield "cancel", lambda: jobs.cancel_custom_job(name=job)

@@ -82,12 +82,14 @@ def until(done: Callable[[], bool]) -> None:
 
 def raised(call: Callable[[], object], kind: str) -> Exception:
     """The exception of a call, which must be of this class."""
+    found: Exception | None = None
     try:
         call()
-    except Exception as error:  # noqa: BLE001 - looked at in the next line
-        assert type(error).__name__ == kind, f"{type(error).__name__} instead of {kind}: {error}"
-        return error
-    raise AssertionError(f"nothing was raised, {kind} was expected")
+    except Exception as error:  # noqa: BLE001 - looked at below
+        found = error
+    assert found is not None, f"nothing was raised, {kind} was expected"
+    assert type(found).__name__ == kind, f"{type(found).__name__} instead of {kind}: {found}"
+    return found
 
 
 def run(program: Program, name: str, step: Callable[[Program], object]) -> dict[str, Any]:

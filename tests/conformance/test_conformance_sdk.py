@@ -19,6 +19,14 @@ REFUSED = {"grpc": "PermissionDenied", "rest": "Forbidden"}
 pytestmark = [pytest.mark.e2e]
 
 
+@pytest.fixture(scope="module")
+def decisions(programs, plane):
+    """Every decision, once all programs have ended, by its id."""
+    for way in WAYS:
+        programs(*way)
+    return {row.decision: row for row in plane.records() if row.kind == "decision"}
+
+
 def tables():
     """The names of the steps; the programs' modules import no SDK by themselves."""
     sys.path.insert(0, str(HERE))
@@ -31,7 +39,7 @@ def tables():
 
 
 WORKS, DENIED = tables()
-ways = pytest.mark.parametrize(("way", "transport"), WAYS, ids="-".join)
+ways = pytest.mark.parametrize("way", WAYS, ids=["-".join(way) for way in WAYS])
 
 
 @pytest.mark.promise("V1")
@@ -39,8 +47,8 @@ ways = pytest.mark.parametrize(("way", "transport"), WAYS, ids="-".join)
 @pytest.mark.promise("V7")
 @ways
 @pytest.mark.parametrize("name", WORKS)
-def test_it_works_unchanged(programs, plane, way, transport, name):
-    ran = programs(way, transport)
+def test_it_works_unchanged(programs, plane, way, name):
+    ran = programs(*way)
     assert name in ran.told, ran.err[-3000:]
     told = ran.told[name]
     assert told["error"] == "", f"{told['error']}: {told['message']}\n{told.get('where')}"
@@ -49,15 +57,15 @@ def test_it_works_unchanged(programs, plane, way, transport, name):
 @pytest.mark.promise("V7")
 @ways
 @pytest.mark.parametrize("name", DENIED)
-def test_a_refusal_is_the_sdks_own_exception_at_once(programs, plane, way, transport, name):
-    ran = programs(way, transport)
+def test_a_refusal_is_the_sdks_own_exception_at_once(programs, decisions, way, name):
+    ran = programs(*way)
     assert name in ran.told, ran.err[-3000:]
     told = ran.told[name]
-    assert told["error"] == expected(name, transport), told
+    assert told["error"] == expected(name, way[1]), told
     found = DECISION.search(told["message"])
     assert found, told
     assert told["took"] < SOON, told
-    (row,) = [row for row in plane.records(decision=found[1]) if row.kind == "decision"]
+    row = decisions[found[1]]
     assert (row.outcome, row.name) == ("deny", "dana@contoso.example"), row
 
 
@@ -69,37 +77,35 @@ def expected(name, transport):
 
 
 @ways
-def test_nothing_else_was_tried_and_the_program_ended_well(programs, way, transport):
-    ran = programs(way, transport)
+def test_nothing_else_was_tried_and_the_program_ended_well(programs, way):
+    ran = programs(*way)
     assert ran.code == 0, ran.err[-3000:]
     assert list(ran.told) == ["import", *WORKS, *DENIED]
 
 
 @pytest.mark.promise("V22")
 @ways
-def test_no_credential_lies_anywhere(programs, way, transport):
+def test_no_credential_lies_anywhere(programs, way):
     """Not in a file at home, not in a variable: what a program shows, it asks for."""
-    assert programs(way, transport).told["import"]["environment"] == {"named": [], "files": [], "bearer": []}
+    assert programs(*way).told["import"]["environment"] == {"named": [], "files": [], "bearer": []}
 
 
-def test_both_doors_and_both_transports_refuse_alike(programs, plane):
+def test_both_doors_and_both_transports_refuse_alike(programs, decisions):
     """The very same reason for each of the denied steps."""
 
-    def reasons(way, transport):
-        told = programs(way, transport).told
+    def reasons(way):
+        told = programs(*way).told
         found = {name: DECISION.search(told[name]["message"]) for name in DENIED}
-        return {name: plane.records(decision=each[1])[0].reasons if each else None for name, each in found.items()}
+        return {name: each and decisions[each[1]].reasons for name, each in found.items()}
 
-    first, *others = (reasons(*pair) for pair in WAYS)
+    first, *others = (reasons(way) for way in WAYS)
     assert all(each == first for each in others), [first, *others]
 
 
 @pytest.mark.promise("V6")
-@ways
-def test_one_principal_in_one_timeline(programs, plane, way, transport):
+def test_one_principal_in_one_timeline(decisions):
     """Jobs, models, predictions, logs and objects: one person in all of them."""
-    programs(way, transport)
-    rows = plane.records(who="dana@contoso.example", outcome="permit")
+    rows = [row for row in decisions.values() if row.name == "dana@contoso.example" and row.outcome == "permit"]
     groups = {row.action.partition(".")[0] for row in rows}
     assert {"aiplatform", "logging", "storage"} <= groups
     assert len({row.principal for row in rows}) == 1
@@ -118,9 +124,9 @@ CREATED = (
 
 @ways
 @pytest.mark.parametrize("name", CREATED)
-def test_what_was_created_leads_to_its_decision(programs, plane, way, transport, name):
-    facts = programs(way, transport).told[name]["facts"]
-    (row,) = [row for row in plane.records(decision=facts["labels"]["remit-decision"]) if row.kind == "decision"]
+def test_what_was_created_leads_to_its_decision(programs, decisions, way, name):
+    facts = programs(*way).told[name]["facts"]
+    row = decisions[facts["labels"]["remit-decision"]]
     assert row.outcome == "permit"
     assert row.action.endswith((".create", ".upload"))
     assert row.name == "dana@contoso.example"

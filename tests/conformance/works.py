@@ -125,7 +125,7 @@ def hyperparameters_are_tuned(program: Program) -> None:
 
 @step
 def pipeline_runs(program: Program) -> None:
-    container = {"image": "python:3.11", "command": ["python3", "-c", "print('one step')"]}
+    container = {"image": TRAINING_IMAGE, "command": ["python3", "-c", "print('one step')"]}
     spec = {
         "pipelineInfo": {"name": "one-step"},
         "root": {"dag": {"tasks": {"only": {"componentRef": {"name": "comp-only"}, "taskInfo": {"name": "only"}}}}},
@@ -263,6 +263,15 @@ def server_streaming_predict(program: Program) -> None:
 
 
 @step
+def a_stream_from_the_client_is_refused(program: Program) -> None:
+    """A decision covers one message, so that nobody can send a second one behind it. Over REST the SDK has none."""
+    ask = program.held["endpoint"].stream_direct_predict
+    kind = "PermissionDenied" if program.transport == "grpc" else "NotImplementedError"
+    error = raised(lambda: list(ask(inputs_iterator=iter([[_tensor()]]))), kind)
+    assert program.transport == "rest" or "methods on which the client streams" in str(error)
+
+
+@step
 def explain_reaches_vertex(program: Program) -> None:
     """The lab's models explain nothing, so that what is heard is the cloud's own word."""
     error = raised(lambda: program.held["endpoint"].explain(instances=_POINT), "MethodNotImplemented")
@@ -285,7 +294,7 @@ def batch_predict(program: Program) -> None:
 @step
 def what_is_not_there_is_not_found(program: Program) -> None:
     vertex = program.vertex
-    raised(lambda: vertex.Endpoint("4040404040404040404"), "NotFound")
+    raised(lambda: vertex.Endpoint("4040404040404040404").list_models(), "NotFound")
     raised(lambda: vertex.Model("4040404040404040404"), "NotFound")
     raised(lambda: vertex.CustomJob.get("4040404040404040404"), "NotFound")
 
@@ -296,7 +305,7 @@ def endpoint_and_model_go(program: Program) -> None:
     endpoint.undeploy_all()
     endpoint.delete()
     model.delete()
-    raised(lambda: program.vertex.Endpoint(endpoint.resource_name), "NotFound")
+    raised(lambda: program.vertex.Endpoint(endpoint.resource_name).list_models(), "NotFound")
 
 
 # Data and what is written down of it
@@ -306,7 +315,7 @@ def endpoint_and_model_go(program: Program) -> None:
 def dataset(program: Program) -> None:
     made = program.vertex.TabularDataset.create(display_name=f"d-{program.tag}", gcs_source=[f"{DATA}/table.csv"])
     program.facts["name"] = made.resource_name
-    assert made.column_names == ["age", "fraud"]
+    assert set(made.column_names) == {"age", "fraud"}
     found = program.vertex.TabularDataset.list(filter=f'display_name="d-{program.tag}"')
     assert [each.resource_name for each in found] == [made.resource_name]
     made.delete()
@@ -337,10 +346,10 @@ def experiment(program: Program) -> None:
 
 @step
 def metadata(program: Program) -> None:
-    made = program.vertex.Artifact.create(
-        schema_title="system.Model", display_name=program.tag, resource_id=f"artifact-{program.tag}"
-    )
-    assert program.vertex.Artifact.get_or_create(made.name).resource_name == made.resource_name
+    execution = program.vertex.Execution
+    titled = {"schema_title": "system.CustomJobExecution", "resource_id": f"execution-{program.tag}"}
+    made = execution.get_or_create(**titled)
+    assert execution.get_or_create(**titled).resource_name == made.resource_name
     assert program.vertex.Artifact.get(f"nothing-{program.tag}") is None
     made.delete()
 
@@ -416,8 +425,8 @@ def log_is_written_and_read(program: Program) -> None:
     client = _logs(program)
     log = client.logger(f"conformance-{program.tag}")
     log.log_struct({"accuracy": 0.9}, severity="NOTICE")
-    found = list(log.list_entries())
-    assert [(entry.payload, entry.severity) for entry in found] == [({"accuracy": 0.9}, "NOTICE")]
+    found = [(entry.payload, entry.severity) for entry in log.list_entries()]
+    assert ({"accuracy": 0.9}, "NOTICE") in found, found  # the library may have written of itself, too
 
 
 @step

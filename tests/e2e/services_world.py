@@ -10,6 +10,7 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -171,11 +172,11 @@ class Town:
         return httpx.request(method, f"{self.origin}{path}", trust_env=False, timeout=SOON, **more)
 
     def raw(self, head: str) -> bytes:
-        """The answer to bytes that no client sends; the connection is closed behind it."""
+        """The answer to bytes that no client sends; empty when there is none."""
         with socket.create_connection(("127.0.0.1", self.world.port), 10) as connection:
             connection.sendall(head.encode("latin-1"))
             said = b""
-            while data := connection.recv(65536):
+            while not _whole(said) and (data := connection.recv(65536)):
                 said += data
         return said
 
@@ -198,7 +199,7 @@ class Town:
         return Entrance(self, name, host)
 
     def channel(self, name: str, *, door: str, authority: str = "") -> grpc.Channel:
-        """gRPC through either door: `tunnel` or `endpoint`."""
+        """A gRPC channel through either door: `tunnel` or `endpoint`."""
         trusted = grpc.ssl_channel_credentials(self.world.door_roots.encode())
         options: list[tuple[str, Any]] = [("grpc.enable_retries", 0)]
         if door == "tunnel":
@@ -241,6 +242,12 @@ def models(folder: Path) -> Path:
     subprocess.run([sys.executable, "-c", written, str(target)], check=True, capture_output=True, timeout=240)
     (target / "half" / "labels.json").write_text('{"stable": 1, "canary": 2}', "utf-8")
     return target
+
+
+def _whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: ([0-9]+)", head.lower())
+    return bool(end) and bool(length) and len(body) >= int(length[1])
 
 
 def until(done: Any, said: Any = str, seconds: float = SOON) -> float:

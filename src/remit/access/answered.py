@@ -28,6 +28,7 @@ AGE = 15 * 60 * 1_000_000  # microseconds between a decision and the answer to i
 _SKEW = 60 * 1_000_000  # microseconds by which the clock of the arbiter that decided may be ahead
 _REMEMBERED = 10_000  # refusals that were written down: a leased permit can be refused many times over
 _GOOD = range(200, 300)
+_BUCKET = 7  # parts of `//storage.googleapis.com/projects/_/buckets/BUCKET`
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,12 @@ class Learn:
 
 
 def _could_start(record: Record, name: str, answer: UpstreamAnswer) -> bool:
-    """Whether the permit was for starting something, the answer is a good one, and the name lies in its project."""
+    """Whether the permit was for starting something, the answer is a good one, and the name lies in its project.
+
+    An upload lies in its bucket, whose name holds no project: the permit must have been for that bucket.
+    """
     good = answer.status in _GOOD and answer.grpc_status in {-1, 0}
-    project = record["project"]
-    return bool(record.get("starts") and good and project and name.split("/")[3:5] == ["projects", project])
+    project, parts = record["project"], name.split("/")
+    stored = parts[3:6] == ["projects", "_", "buckets"] and "/".join(parts[:_BUCKET]) in record.get("resources", ())
+    at_home = stored or parts[3:5] == ["projects", project]
+    return bool(record.get("starts") and good and project and at_home)

@@ -53,6 +53,7 @@ WORKS = frozenset(
         "CustomJob",
         "DataLabelingJob",
         "HyperparameterTuningJob",
+        "ModelDeploymentMonitoringJob",
         "NasJob",
         "NotebookExecutionJob",
         "Operation",

@@ -42,7 +42,7 @@ from remit.model.wire import WireRequest
 
 PREFIX = "/check"
 FORWARDED = "/forwarded-check"
-_OURS = frozenset({"authorization", "cookie", "host"})
+_OURS = frozenset({"authorization", "content-length", "cookie", "host", "transfer-encoding"})  # the question's own
 _OUR_PREFIX = "x-remit-"
 _THEIR_PREFIX = "x-forwarded-"
 _JOB = re.compile(r"j-[0-9a-z]{26}\Z")

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _BACKOFF = (0.05, 5.0)  # seconds between restarts: the first at once
 _STEADY = 30.0  # seconds of life after which a death counts as the first again
 _STOP = 5.0  # seconds for a process to end
+_RELIEF = 15.0  # seconds to wait for the successor of an arbiter that still answers
 
 GO = b"go\n"
 RETIRE = signal.SIGUSR1
@@ -57,6 +58,18 @@ class ArbiterProcess:
     def serves(self) -> bool:
         """Whether callers come to one that was started here, and not to its predecessor."""
         return self._listening() not in {None, self._found}
+
+    async def relieved(self, stop: asyncio.Event) -> None:
+        """Waits until callers come to the one in office, where an earlier program's still answers; not for ever.
+
+        A gateway with a new configuration must not ask an arbiter with the old one, which knows nothing of a service
+        that was added, and would refuse it.
+        """
+        deadline = time.monotonic() + _RELIEF
+        while self._retired and not self.serves and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):  # nobody tells when a socket takes another one's place
+                await asyncio.wait_for(stop.wait(), 0.02)
+                return
 
     def retire_predecessor(self) -> None:
         """Tells the one that an earlier program of this supervisor had in office that another one is."""

@@ -114,7 +114,9 @@ class Plane:
 
     async def _serve(self, keys: KeyRing, stop: asyncio.Event) -> None:
         await self._arbiter.start()
-        await self._envoy.start(await keys.refresh())
+        fetched = await keys.refresh()
+        await self._arbiter.relieved(stop)
+        await self._envoy.start(fetched)
         async with arbiter.attended(stop, {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys)}):
             if await self._ready(stop):
                 self._arbiter.retire_predecessor()

@@ -28,7 +28,9 @@ _PROJECTS_HOST = "cloudresourcemanager.googleapis.com"
 _VERTEX_HOST = "aiplatform.googleapis.com"
 _REGIONAL = re.compile(r"(?P<location>[a-z0-9-]+)-aiplatform\.googleapis\.com")
 _SETS = {"v1": "vertex_v1", "v1beta1": "vertex_v1beta1"}
-_OPERATION = re.compile(r"projects/.*operations(/\*(:\w+)?)?")
+_UI = re.compile(
+    r"projects/(?:.*operations(?:/\*(?::\w+)?)?|.*:(?:[gs]etIamPolicy|testIamPermissions)|\*/locations(?:/\*)?)"
+)
 # The field that a mixin's path fills; Google's own rules for them name no Vertex AI resource.
 _MIXIN_FIELDS = {"google.longrunning.Operations": "name", "google.iam.v1.IAMPolicy": "resource"}
 _STREAM = "is a stream of the client's, and a decision covers one message"
@@ -118,7 +120,7 @@ def vertex_api() -> Api:
 
 
 def _forms_of(method: Method, every: Mapping[str, Procedure]) -> Iterator[tuple[Served, tuple[str, ...]]]:
-    """A method in each of its versions, `/ui/` being another address of the same long-running operations."""
+    """A method in each of its versions, `/ui/` being another address of what all of Google's APIs have."""
     known = [every[path] for path in method.grpc if path in every]
     for version in method.versions:
         own = [one for one in known if _version(one) in {version, ""}]
@@ -128,7 +130,7 @@ def _forms_of(method: Method, every: Mapping[str, Procedure]) -> Iterator[tuple[
         # `GET …:wait` is one more way to `WaitOperation`, which belongs to the plain one.
         named = () if method.action.id.endswith(".listWait") else own
         yield one, tuple(found.path for found in named if first or _version(found))
-        if first and _OPERATION.fullmatch(method.form):
+        if first and _UI.fullmatch(method.form):
             yield replace(one, binding=replace(one.binding, path=f"ui/{method.form}")), ()
 
 

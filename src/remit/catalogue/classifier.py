@@ -57,7 +57,8 @@ class Catalogue:
         # 5. each account to act as, and each part that nobody can judge beforehand, is an operation of its own
         operations = (*_named(served, resources, extra), *self._besides(served, resources, extra))
         rest, grpc = rules.leasable(served.method)
-        leasable = (grpc if wire.grpc else rest) and len(operations) == 1
+        one_field = served.resources is None  # else a lease's key would miss what the others name
+        leasable = (grpc and one_field if wire.grpc else rest) and len(operations) == 1
         return Request(
             operations,
             leasable=leasable,
@@ -189,8 +190,8 @@ def _document(served: Served, message: Any, name: str) -> dict[str, Any]:
 
 
 def _data_only(served: Served) -> bool:
-    """Whether the name alone is decided on, so that all untyped values are data for a model."""
-    return rules.leasable(served.method)[1] and bool(served.binding.body)
+    """Whether nothing is decided on untyped values, since all of them are data for a model."""
+    return rules.own(served.method) and bool(served.binding.body)
 
 
 def _check_headers(wire: WireRequest) -> None:

@@ -29,7 +29,7 @@ CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom
 """The task of a training pipeline whose inputs are a `CustomJobSpec`; all other tasks' inputs are untyped."""
 
 _LONGEST_KEY = 200  # characters of a key that are compared with known names
-_LONGEST_INNER = 1 << 18  # bytes of JSON in a string
+_LONGEST_INNER = 1 << 20  # characters of JSON in a string: as long as any message that starts work
 _DEEPEST = 100  # levels; protobuf's own readers stop there too
 _MOST = 50_000  # parts: half a second; the largest jobs have a few hundred, a full page of metrics 40,000
 _PACKAGES = ("google.cloud.aiplatform.v1beta1.", "google.cloud.aiplatform.v1.")
@@ -39,6 +39,7 @@ _NUMBERS = frozenset(
         *("max_replica_count", "starting_replica_count", "required_replica_count", "initial_replica_count"),
         *("min_instances", "max_instances", "parallel_trial_count", "max_parallel_trial_count", "max_trial_count"),
         *("max_concurrent_run_count", "enable_web_access", "enable_dashboard_access", "idle_shutdown_disabled"),
+        *("enable_custom_service_account", "original_pipeline_job_id"),
     }
 )
 _SPEECH: Mapping[str, frozenset[str]] = {
@@ -261,14 +262,26 @@ def _spelled_once(value: Any) -> bool:
 
 
 def _inner(text: str) -> Any:
-    """The JSON object or list that a string holds, as pipelines hand jobs to their components; `None` for none."""
-    if len(text) > _LONGEST_INNER or text.lstrip()[:1] not in {"{", "["}:
+    """The JSON object, list or string that a string holds, as pipelines hand jobs to components; `None` for none."""
+    if len(text) > _LONGEST_INNER or text.lstrip()[:1] not in {"{", "[", '"'}:
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_every)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict | list) else None
+    return value if isinstance(value, dict | list | str) else None
+
+
+def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object with all values of a key that it names twice: readers differ in which one counts."""
+    value: dict[str, Any] = {}
+    for key, content in pairs:
+        value[key] = [*_listed(value[key]), *_listed(content)] if key in value else content
+    return value
+
+
+def _listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
 
 
 def _json_of(message: Any, kind: str, depth: int) -> Any:

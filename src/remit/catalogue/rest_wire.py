@@ -57,6 +57,7 @@ class Read:
 def find(api: Api, verb: str, target: str) -> tuple[Served, str, str]:
     """The served method of a target, its path without the first slash, its raw query; raises `Refused`."""
     path, _, query = target.partition("?")
+    path = path.replace("%40", "@")  # as Google's own clients write it, in the name of a model's version
     if _RISKY.search(path):
         raise Refused(Reason.REQUEST_AMBIGUOUS, "the path can be read in two ways: nothing in it may be encoded")
     if not _PATH.fullmatch(path) or len(path) > LONGEST:
@@ -178,11 +179,12 @@ def check_document(served: Served, body: Mapping[str, Any], name: str) -> None:
         raise Refused(Reason.REQUEST_AMBIGUOUS, "the body names a field twice, in two spellings")
 
 
-def _check_plain(served: Served, asked: Mapping[str, str]) -> None:
+def _check_plain(served: Served, asked: Mapping[str, list[str]]) -> None:
     plain = {_plain(name) for name in _PLAIN}
     created = f"{_singular(served.method.form.rpartition('/')[2].partition(':')[0])}id".lower()
     seen: set[str] = set()
-    for name, value in asked.items():
+    for name, given in asked.items():
+        value = _one(name, given)
         asks_for_id = served.binding.verb == "POST" and _plain(name) == created and _ID.fullmatch(value)
         if (_plain(name) not in plain and not asks_for_id) or _plain(name) in seen:
             raise _unasked(name)
@@ -200,25 +202,29 @@ def _singular(collection: str) -> str:
     return collection.removesuffix("s")
 
 
-def _query(query: str, *, streams: bool) -> dict[str, str]:
-    """The parameters of a query that are not the system's, each once; raises `Refused`."""
+def _query(query: str, *, streams: bool) -> dict[str, list[str]]:
+    """The parameters of a query that are not the system's, each with its values in order; raises `Refused`."""
     if len(query) > _LONGEST_QUERY:
         raise Refused(Reason.REQUEST_MALFORMED, "the query is too long")
-    asked: dict[str, str] = {}
+    asked: dict[str, list[str]] = {}
     for piece in query.split("&") if query else ():
         name, _, value = piece.partition("=")
         name, value = _decoded(name), _decoded(value.replace("+", " "))
         if not _QUERY_NAME.fullmatch(name):
             raise Refused(Reason.REQUEST_MALFORMED, f"{shown(name)} is not the name of a query parameter")
-        name = name.removeprefix("$")
-        if name in asked:
-            raise Refused(Reason.REQUEST_AMBIGUOUS, f"query parameter `{name}` is given twice")
-        asked[name] = value
+        asked.setdefault(name.removeprefix("$"), []).append(value)
     for name in [name for name in asked if name in _SYSTEM]:
-        value = asked.pop(name)
+        value = _one(name, asked.pop(name))
         if value not in _SYSTEM[name] and not (streams and (name, value) == ("alt", "sse")):
             raise Refused(Reason.REQUEST_MALFORMED, f"query parameter `{name}` has a value that Remit does not pass on")
     return asked
+
+
+def _one(name: str, given: list[str]) -> str:
+    """The value of a parameter that stands once; raises `Refused`."""
+    if len(given) != 1:
+        raise Refused(Reason.REQUEST_AMBIGUOUS, f"query parameter `{name}` is given twice")
+    return given[0]
 
 
 def _decoded(text: str) -> str:
@@ -233,24 +239,25 @@ def _decoded(text: str) -> str:
     return plain
 
 
-def _put_query(made: Message, served: Served, asked: Mapping[str, str]) -> None:
+def _put_query(made: Message, served: Served, asked: Mapping[str, list[str]]) -> None:
     values: dict[str, Any] = {}
-    for name, value in asked.items():
+    for name, given in asked.items():
         field = _field_asked(descriptor(made), served, name)
         if field is None or field.name in values:
             raise _unasked(name)
-        values[field.name] = _typed(field, value)
+        values[field.name] = given if field.is_repeated else _typed(field, _one(name, given))
     json_wire.fill(made, values, drop_untyped=False)
 
 
 def _field_asked(kind: Descriptor, served: Served, name: str) -> FieldDescriptor | None:
-    """The field that a query may fill: not the path's, not the body's, neither repeated nor a message (but a mask)."""
+    """The field that a query may fill: not the path's, not the body's, no message but a mask; only texts repeat."""
     field = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
     of_path = {variable.partition(".")[0] for variable, _ in served.binding.variables}
     if field is None or served.binding.body == "*" or field.name in {*of_path, served.binding.body}:
         return None
     is_mask = field.message_type is not None and field.message_type.full_name == "google.protobuf.FieldMask"
-    return None if field.is_repeated or (field.message_type is not None and not is_mask) else field
+    repeats = field.is_repeated and field.type != FieldDescriptor.TYPE_STRING
+    return None if repeats or (field.message_type is not None and not is_mask) else field
 
 
 def _typed(field: FieldDescriptor, value: str) -> str | bool:

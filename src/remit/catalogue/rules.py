@@ -15,10 +15,12 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from remit.catalogue import mentions, touched, work
-from remit.catalogue.mentions import Part
+from remit.catalogue.descriptors import descriptor
+from remit.catalogue.mentions import Part, plain
 from remit.catalogue.methods import Method
 from remit.catalogue.names import Names, Place
 from remit.catalogue.untyped import holds_untyped
@@ -38,6 +40,8 @@ _OWN = frozenset(
         *("serverStreamingPredict", "explain"),
     )
 )
+# Of these the message may say besides how to explain, with addresses of examples: all but the data is looked at.
+_EXPLAIN = f"{_VERTEX}endpoints.explain"
 _RAW = (".rawPredict", ".streamRawPredict")
 # Over REST the gateway leases these by their path: it looks whether a body could name another endpoint.
 _LEASED_BY_PATH = frozenset(f"{_VERTEX}endpoints.{verb}" for verb in ("predict", "rawPredict", "streamRawPredict"))
@@ -83,7 +87,12 @@ _LAUNCHED_AS: Mapping[str, int] = {
     **dict.fromkeys(("customJobs", "hyperparameterTuningJobs", "trainingPipelines", "nasJobs"), _CODE),
     "persistentResources": _CODE,
     **dict.fromkeys(("pipelineJobs", "schedules", "notebookExecutionJobs", "notebookRuntimes"), _COMPUTE),
+    "notebookRuntimeTemplates": _COMPUTE,
 }
+# The task of a training pipeline whose inputs hold the job of each trial; what else says an account is nobody's word.
+_TUNING_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/hyperparameter_tuning_task_1.0.0.yaml"
+# Google writes these, whatever a mask says.
+_ECHOED = frozenset({"deployedmodels", "serviceaccountemail"})
 # What runs from then on too, though the table counts it as a change.
 _RUNS = (
     *(".deploy", ".deployModel", ".deployPublisherModel", ".reasoningEngines.create", ".evaluationRuns.create"),
@@ -116,10 +125,13 @@ def read(method: Method, message: Message, place: Place, names: Names, named_by:
 
     `message`: of either version; `named_by`: the dotted field that names `place`, which is not counted again.
     """
-    if method.action.id in _OWN or raw(method):
+    if method.action.id == _EXPLAIN:
+        message = _without_data(message)
+    elif method.action.id in _OWN or raw(method):
         return Extra()
     root = mentions.of_message(message)
-    return _extra(method, root, place, names, named_by, untyped=holds_untyped(root))
+    cleared = method.action.id.endswith(".patch") and _clears_account(message, named_by)
+    return _extra(method, root, place, names, named_by, untyped=holds_untyped(root), cleared=cleared)
 
 
 def read_opaque(method: Method, body: dict[str, Any], place: Place, names: Names) -> Extra:
@@ -132,9 +144,14 @@ def leasable(method: Method) -> tuple[bool, bool]:
     """Whether a permit may be repeated, over REST and over gRPC: own predictions, and reads that name one thing."""
     identifier = method.action.id
     if identifier in _OWN:
-        return identifier in _LEASED_BY_PATH, True
+        return identifier in _LEASED_BY_PATH, identifier != _EXPLAIN
     reads = method.verb == "GET" and method.action.group is Group.OBSERVE
     return reads, reads and identifier not in _SECOND_NAMES
+
+
+def own(method: Method) -> bool:
+    """Whether it is a prediction on an endpoint, in which all untyped values are data for the caller's own model."""
+    return method.action.id in _OWN
 
 
 def raw(method: Method) -> bool:
@@ -168,9 +185,11 @@ def _started() -> frozenset[str]:
     return frozenset(json.loads(text)["methods"])
 
 
-def _extra(method: Method, root: Part, place: Place, names: Names, named_by: str, *, untyped: bool) -> Extra:
+def _extra(
+    method: Method, root: Part, place: Place, names: Names, named_by: str, *, untyped: bool, cleared: bool = False
+) -> Extra:
     found = touched.find(root, place, names, named_by)
-    for agent in _agents(method, root, found, place):
+    for agent in _agents(method, root, found, place, cleared=cleared):
         names.account(agent)
         found.accounts[agent] = None
     told: Work | None = work.of_tree(root, place, found)
@@ -180,14 +199,19 @@ def _extra(method: Method, root: Part, place: Place, names: Names, named_by: str
     return Extra(tuple(found.resources), tuple(found.accounts), told, untyped, found.external)
 
 
-def _agents(method: Method, root: Part, found: touched.Touched, place: Place) -> Iterator[str]:
-    """The default agents that the work in a message runs as, wherever it names no account itself."""
+def _agents(
+    method: Method, root: Part, found: touched.Touched, place: Place, *, cleared: bool = False
+) -> Iterator[str]:
+    """The default agents that the work in a message runs as, wherever it names no account itself.
+
+    `cleared`: a mask takes an account away, so that the agent is the account from then on.
+    """
     agents = place.project.agents
     keeps = method.action.id.endswith(_KEEPS_ACCOUNT)
     nameless = [] if keeps or method.verb == "GET" else list(_nameless(root))
     yield from (agents[agent] for agent in nameless)
     launches = method.action.group is Group.LAUNCH or method.action.id.endswith(_RUNS)
-    if launches and not found.accounts and not nameless:
+    if cleared or (launches and not found.accounts and not nameless):
         collections = method.action.id.split(".")
         yield agents[next((_LAUNCHED_AS[one] for one in collections if one in _LAUNCHED_AS), _SERVICE)]
 
@@ -205,12 +229,75 @@ def _named(part: Part) -> bool:
     """Whether a piece of work says who it runs as, or leaves that to something that does."""
     if any(one.name == "serviceaccount" and one.value for one in part.parts):
         return True
-    if part.kind == "TrainingPipeline":  # its task says it: a known task by itself, any other somewhere in its inputs
-        return any(one.kind == "CustomJobSpec" or _anywhere(one) for one in part.all("trainingtaskinputs"))
-    if part.kind == "PersistentResource":
-        return any(_anywhere(one) for one in part.all("resourceruntimespec"))
+    if part.kind == "TrainingPipeline":  # a job, or the job of each trial, says it; the inputs of other tasks cannot
+        return any(one.kind == "CustomJobSpec" for one in part.all("trainingtaskinputs")) or _trials_named(part)
+    if part.kind == "PersistentResource":  # the account of its runtime counts when it is switched on, and not before
+        specs = (one for spec in part.all("resourceruntimespec") for one in spec.all("serviceaccountspec"))
+        return any(_said(one, "serviceaccount") and _said(one, "enablecustomserviceaccount") for one in specs)
     return part.kind == "DeployedModel" and any(one.value for one in part.all("sharedresources"))
+
+
+def _trials_named(part: Part) -> bool:
+    """Whether a training pipeline is a search, and the job of its trials names an account."""
+    tasks = {one.value for one in part.all("trainingtaskdefinition")}
+    jobs = (job for one in part.all("trainingtaskinputs") for job in one.all("trialjobspec"))
+    return tasks == {_TUNING_TASK} and any(_said(job, "serviceaccount") for job in jobs)
+
+
+def _without_data(message: Message) -> Message:
+    """A prediction without what is the model's own."""
+    bare = type(message)()
+    bare.CopyFrom(message)
+    for field in ("instances", "parameters"):
+        bare.ClearField(field)
+    return bare
+
+
+def _said(part: Part, name: str) -> bool:
+    return any(one.value for one in part.all(name))
+
+
+def _clears_account(message: Any, named_by: str) -> bool:
+    """Whether the mask of a change takes in a field that says who something runs as, which the message leaves empty."""
+    fields = descriptor(message).fields_by_name
+    changed = fields.get(named_by.partition(".")[0])
+    if "update_mask" not in fields or changed is None or changed.message_type is None:
+        return False
+    return any(_leaves_empty(getattr(message, changed.name), path) for path in message.update_mask.paths)
+
+
+def _leaves_empty(value: Any, path: str) -> bool:
+    """Whether a path of a mask leads to an account, or to what can hold one, and none is there."""
+    for step in path.split("."):
+        name, kind = plain(step), descriptor(value)
+        field = next((field for field in kind.fields if plain(field.name) == name), None)
+        if field is None:  # `*`, or what Google refuses
+            break
+        if name in _ECHOED or field.is_repeated:
+            return False
+        if field.message_type is None:
+            return name == "serviceaccount" and not getattr(value, field.name)
+        value = getattr(value, field.name)
+    return _holds_account(descriptor(value)) and not _anywhere(mentions.of_message(value))
 
 
 def _anywhere(part: Part) -> bool:
     return (part.name == "serviceaccount" and bool(part.value)) or any(map(_anywhere, part.parts))
+
+
+@cache
+def _holds_account(kind: Descriptor) -> bool:
+    """Whether a kind of message has a field for an account, however deep."""
+    seen: set[str] = set()
+
+    def found(one: Descriptor) -> bool:
+        if one.full_name in seen:
+            return False
+        seen.add(one.full_name)
+        return any(
+            found(field.message_type) if field.message_type else plain(field.name) == "serviceaccount"
+            for field in one.fields
+            if plain(field.name) not in _ECHOED
+        )
+
+    return found(kind)

@@ -130,10 +130,7 @@ def unsafe_header(wire: WireRequest) -> str:
 
 def body_of(wire: WireRequest) -> bytes | None:
     """The body, `None` when there may be one that was not sent along."""
-    if wire.body_sent:
-        return wire.body
-    empty = wire.header("content-length") == "0" and not wire.header("transfer-encoding")
-    return b"" if empty else None
+    return wire.body if wire.body_sent else None
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _HOLE = "{{$"  # a pipeline fills it in when it runs: whoever may send untyped p
 # Google's own schemas and samples, which everybody may read and nobody may write.
 _PUBLIC = frozenset({"google-cloud-aiplatform"})
 
-_ACCOUNTS = ("serviceaccount", "serviceaccountemail", "executionuser")
+_ACCOUNTS = ("serviceaccount", "serviceaccountemail", "executionuser", "runtimeuser")
 _IMAGES = ("imageuri", "containeruri")
 _URIS = ("uri", "uris", "uriprefix", "tablepath", "gcsoutputdirectory")
 _NOTED = frozenset({"Artifact", "RuntimeArtifact", "Fact"})  # an address there may be any word
@@ -79,6 +79,22 @@ _HOSTS = {
         *(("", name) for name in ("http_endpoint", "server_uri", "server", "instance_ip")),
     )
 }
+# Fields that say whose work is meant, or which model is taken: a bare id there would be nobody's to ask about.
+_WHOSE = {
+    (kind, plain(name))
+    for kind, name in (
+        *((f"Batch{verb}PipelineJobsRequest", "names") for verb in ("Cancel", "Delete")),
+        ("CancelAsyncQueryReasoningEngineRequest", "operation_name"),
+        ("SearchDataItemsRequest", "data_labeling_job"),
+        *(("TunedModelRef", name) for name in ("tuned_model", "tuning_job", "pipeline_job")),
+        *((kind, "model") for kind in ("BatchPredictionJob", "DeployedModel")),
+        *(("CopyModelRequest", name) for name in ("source_model", "parent_model")),
+        ("UploadModelRequest", "parent_model"),
+    )
+}
+_FOLLOWED = (plain("operation_name"),)  # of a body that no descriptor tells: `fetchPredictOperation`
+# A run again takes up the steps of another run, which is told by a number.
+_RERUN = plain("original_pipeline_job_id")
 # Parts that reach beyond the estate by being there.
 _REACHING = frozenset(
     map(
@@ -111,6 +127,8 @@ def find(root: Part, place: Place, names: Names, named_by: str = "") -> Touched:
     for part, path, above in _leaves(root, (), root):
         if isinstance(part.value, str) and part.value and path != skipped:
             reader.text(part, path, above)
+        if part.name == _RERUN and part.value:
+            reader.rerun(part)
         if part.name in _REACHING and (part.value or part.value is None):
             found.external = True
     found.resources.pop(place.resource, None)
@@ -144,10 +162,14 @@ class _Reader:
         if not loose and self._by_field(value, name, part.within, above):
             return
         if not self._by_value(value, path):
-            self._odd(value, name, part.within)
+            self._odd(value, path, part.within)
         if not part.within and name != "members":  # members of a policy are who is let in, nobody to act as
             for email in _inside(value):
                 self._account(email)
+
+    def rerun(self, part: Part) -> None:
+        """The run that is taken up again: known by its number alone, it counts as nobody's unless that is its name."""
+        self._named(f"{self._location()}/pipelineJobs/{part.value}")
 
     def _by_field(self, value: str, name: str, within: str, above: Part) -> bool:
         """Whether the field alone said what it is."""
@@ -207,13 +229,14 @@ class _Reader:
             return False
         return True
 
-    def _odd(self, value: str, name: str, within: str) -> None:
+    def _odd(self, value: str, path: tuple[str, ...], within: str) -> None:
         """Refuses what had to be an address or a full name, by its field, and is neither."""
-        if not within or within in _NOTED:
+        if (not within and path != _FOLLOWED) or within in _NOTED:
             return
+        name = path[-1]
         if name.endswith(_URIS):
             raise unclear(value, "address")
-        if name in _FULL:
+        if name in _FULL or path == _FOLLOWED or (within, name) in _WHOSE:
             raise unclear(value, "resource name")
 
     def _name(self, value: str) -> None:

@@ -26,17 +26,24 @@ def command() -> None:
 
 @command.command()
 @_FOLDER
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Also serve the SavedModels of a folder (`NAME/VERSION/`) as TensorFlow Serving does.",
+)
 @json_option
-def up(folder: Path, *, as_json: bool) -> None:
+def up(folder: Path, models: Path | None, *, as_json: bool) -> None:
     """Start the lab, and write a `remit.yaml` that an installation of Remit can be run on it with."""
     from remit.cli.story.installation import publish_keys, write_contoso
     from remit.lab import lifecycle
 
-    lab = lifecycle.up(folder)
+    lab = lifecycle.up(folder, models=models)
     installation = write_contoso(folder / "contoso", lab)
     publish_keys(installation, lab)
     if as_json:
-        emit({"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy, "remit_yaml": str(installation)})
+        services = lifecycle.services(lab)
+        found = {"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy, "remit_yaml": str(installation)}
+        emit({**found, "services": services})
         return
     say(f"the lab is up in {lab.folder}")
     say(f'hint: eval "$(remit lab env --folder {shlex.quote(str(folder))})" && remit serve --config {installation}')

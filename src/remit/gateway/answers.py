@@ -1,7 +1,7 @@
 """What looks at an upstream's answer on its way back: the report to the arbiter, and a service's cookies.
 
-Both are Lua behind a matcher, so that an answer which concerns neither costs the match alone (1.5 µs, against 10 µs of a
-Lua filter that looks at the status; measured on Envoy 1.40). The programs stand in `lua/`, and no setting is in them.
+Both are Lua behind a matcher, so that an answer which concerns neither costs the match alone (1.5 µs, against 10 µs of
+a Lua filter that looks at the status; measured on Envoy 1.40). The programs stand in `lua/`, and no setting is in them.
 Leaves out: a refusal that comes in the trailers of a gRPC call which had already answered.
 Source: envoy.extensions.filters.http.match_delegate, envoy.extensions.common.matching.v3.ExtensionWithMatcher.
 """

@@ -22,7 +22,7 @@ import httpx
 from remit.gateway.accesslog import FLUSH_KIB, FLUSH_MS
 from remit.gateway.admin import Admin
 from remit.gateway.binary import envoy_binary, system_roots
-from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets
+from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets, endpoint_secrets
 from remit.gateway.certificates import DoorFiles, ensure
 from remit.gateway.epochs import Epochs
 from remit.gateway.keys import public_keys
@@ -225,6 +225,9 @@ class Envoy:
     def _write_secrets(self) -> None:
         files = self._door_files()
         self._write("secrets.json", discovered_secrets(files.certificate, files.key))
+        endpoint = self._settings.endpoint
+        if endpoint and endpoint.certificate and endpoint.key:
+            self._write("secrets-endpoint.json", endpoint_secrets(endpoint.certificate, endpoint.key))
 
     async def _spawn(self) -> None:
         self._failures = 0

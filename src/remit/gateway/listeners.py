@@ -24,6 +24,12 @@ _BEARER = "Bearer [A-Za-z0-9._~+/=-]+"
 _JOB = "j-[0-9a-z]{26}"
 _BELOW = "(?:[A-Za-z0-9_~-][A-Za-z0-9._~-]*/)*[A-Za-z0-9_~-][A-Za-z0-9._~-]*"  # no `..`, nothing empty or escaped
 
+_AGAIN = {  # an arbiter that goes leaves questions unanswered, which the next one answers: a record more, no permit
+    "retry_on": "connect-failure,reset",
+    "num_retries": 5,
+    "retry_back_off": {"base_interval": "0.02s", "max_interval": "0.2s"},
+}
+
 
 def outer(plan: Plan) -> Json:
     """The listener that callers connect to."""
@@ -60,7 +66,8 @@ def check(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
     """The native check in front of the arbiter. Without keys nobody can be known, and every check is answered 503."""
     if any(issuer in keys for issuer, _ in settings.issuers):
         checks = [filters.signatures(settings, keys), filters.router()]
-        route: Json = {"match": {"prefix": "/check/"}, "route": {"cluster": ARBITER, "timeout": "0s"}}
+        asked = {"cluster": ARBITER, "timeout": "0s", "retry_policy": _AGAIN}
+        route: Json = {"match": {"prefix": "/check/"}, "route": asked}
     else:
         checks = [filters.router()]
         route = {"match": {"prefix": "/"}, "direct_response": {"status": 503}}

@@ -210,6 +210,7 @@ def _engineer(project: Project) -> tuple[Binding, ...]:
         _on_account(account("trainer", project), "roles/iam.serviceAccountUser", me[0]),
         Binding(f"projects/{project.id}", "roles/aiplatform.user", me),
         Binding(f"projects/{project.id}", "roles/logging.viewer", me),
+        Binding(f"projects/{project.id}", "roles/logging.logWriter", me),
         *(Binding(f"projects/_/buckets/{bucket}", "roles/storage.objectAdmin", me) for bucket in project.buckets),
         *(
             Binding(f"projects/_/buckets/{bucket}", "roles/storage.legacyBucketReader", me)

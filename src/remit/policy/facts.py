@@ -7,7 +7,7 @@ Source of the forms: https://docs.cedarpolicy.com/auth/entities-syntax.html
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
@@ -155,23 +155,27 @@ def gather(
 
 
 def _place(entities: dict[str, dict[str, Any]], resource: Resource, target: Uid) -> None:
-    """Puts a resource into its project, and below the one that it lies in, if there is one."""
-    project = uid("Project", resource.project)
-    above = _above(resource)
-    if above is not None:
-        entities.setdefault(f"{above['type']} {above['id']}", entity(above, project))
-    entities[f"{resource.type} {target['id']}"] = entity(target, project, *filter(None, (above,)))
+    """Puts a resource into its project, and below those that it lies in, if there are any."""
+    parents = [uid("Project", resource.project)]
+    for above in _above(resource):
+        entities.setdefault(f"{above['type']} {above['id']}", entity(above, *parents))
+        parents.append(above)
+    entities[f"{resource.type} {target['id']}"] = entity(target, *parents)
 
 
-def _above(resource: Resource) -> Uid | None:
-    """The resource that another one lies in: the first two parts of its name behind project and location."""
+def _above(resource: Resource) -> Iterator[Uid]:
+    """The resources that another one lies in, outermost first: each is the first parts of its name.
+
+    What is said of a served model holds for each of its versions and labels: a request may name any of them.
+    """
     between = child_types().get(resource.type)
-    if not between:
-        return None
     service, _, relative = resource.name.removeprefix("//").partition("/")
     segments = relative.split("/")
-    top = 4 if between == "Service" else 6  # projects/P/services/S, projects/P/locations/L/COLLECTION/ID
-    return uid(between, f"//{service}/{'/'.join(segments[:top])}") if len(segments) > top else None
+    lengths = {between: 4 if between == "Service" else 6} if between else {}  # projects/P/services/S, or a collection's
+    lengths |= {resource.type: 6} if resource.type == "ServedModel" else {}  # projects/P/services/S/models/M
+    for kind, length in lengths.items():
+        if len(segments) > length:
+            yield uid(kind, f"//{service}/{'/'.join(segments[:length])}")
 
 
 def resource_uid(resource: Resource, estate: Estate) -> Uid:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from remit.model.operation import Group
 
 PRINCIPALS = ("Person", "Workload")
-_CHILDREN = re.compile(r"^entity ([A-Z][\w,\s]*?) in \[Project(?:, (\w+))?\];", re.MULTILINE)
+_CHILDREN = re.compile(r"^entity ([A-Z][\w,\s]*?) in \[Project(?:, (\w+))?(?:, \w+)*\];", re.MULTILINE)
 _ACTION_ID = re.compile(r"[A-Za-z0-9_./-]+")
 
 

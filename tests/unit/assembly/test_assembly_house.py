@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
 import shutil
 import time
@@ -19,6 +20,7 @@ from remit.audit.query import Query
 from remit.audit.recorder import LedgerRecorder
 from remit.credentials.hop import Token
 from remit.gateway.admin import Admin
+from remit.gateway.certificates import ensure
 from remit.model.errors import NotRecorded, Refused, RemitError, SettingsInvalid
 from remit.model.reasons import Reason
 from remit.model.record import Recorded
@@ -38,6 +40,20 @@ def settings(runtime_folder, monkeypatch):
     shutil.copytree(EXAMPLE / "policies", runtime_folder / "policies")
     shutil.copy(EXAMPLE / "remit.yaml", runtime_folder)
     return read(runtime_folder / "remit.yaml")
+
+
+def test_the_doors_authority_is_made_for_every_name_that_is_served(settings):
+    """A service's own name and the endpoint's too: the gateway refuses an authority that was not made for them."""
+    settings.file.write_text(
+        settings.file.read_text().replace(
+            "gateway:\n", "gateway:\n  endpoint:\n    listen: 127.0.0.1:1\n    names:\n      vertex.here: us-central1\n"
+        )
+        + "services:\n- {name: a, project: contoso-fraud-test, http: 'http://127.0.0.1:2', host: a.here}\n"
+    )
+    found = read(settings.file)
+    evidence.install(found)
+    assert {"vertex.here", "a.here"} < set(found.gateway.names)
+    ensure(found.gateway.authority, found.gateway.names, dt.datetime.now(dt.UTC))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 The methods and paths are Google's own (`carries` of the generated table: what the discovery documents say).
 """
 
+import json
 import re
 
 import pytest
@@ -130,6 +131,7 @@ JOB = {"jobSpec": {"workerPoolSpecs": [{"machineSpec": {"machineType": "n1-stand
 SPEC = JOB["jobSpec"]
 CUSTOM = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
 TABULAR = "gs://google-cloud-aiplatform/schema/trainingjob/definition/automl_tabular_1.0.0.yaml"
+TUNING = "gs://google-cloud-aiplatform/schema/trainingjob/definition/hyperparameter_tuning_task_1.0.0.yaml"
 NAS = {"multiTrialAlgorithmSpec": {"searchTrialSpec": {"searchTrialJobSpec": {**SPEC, "serviceAccount": OURS}}}}
 NAS_TWO = {"multiTrialAlgorithmSpec": {**NAS["multiTrialAlgorithmSpec"], "trainTrialSpec": {"trainTrialJobSpec": SPEC}}}
 DEPLOYED = {"model": f"{L}/models/1", "dedicatedResources": {"machineSpec": {"machineType": "n1-standard-2"}}}
@@ -147,11 +149,32 @@ DEFAULTS = [
     ),
     ("trainingPipelines.create", {"trainingTaskDefinition": TABULAR, "trainingTaskInputs": {"a": 1}}, (CODE,)),
     ("trainingPipelines.create", {}, (CODE,)),
+    # an account where no task reads one is acted as, and is not whom the work runs as
+    (
+        "trainingPipelines.create",
+        {"trainingTaskDefinition": TABULAR, "trainingTaskInputs": {"serviceAccount": OURS}},
+        (OURS, CODE),
+    ),
+    (
+        "trainingPipelines.create",
+        {"trainingTaskDefinition": TUNING, "trainingTaskInputs": {"trialJobSpec": {**SPEC, "serviceAccount": OURS}}},
+        (OURS,),
+    ),
+    (
+        "trainingPipelines.create",
+        {"trainingTaskDefinition": TUNING, "trainingTaskInputs": {"serviceAccount": OURS, "trialJobSpec": SPEC}},
+        (OURS, CODE),
+    ),
     ("persistentResources.create", {"displayName": "p"}, (CODE,)),
     (
         "persistentResources.create",
         {"resourceRuntimeSpec": {"serviceAccountSpec": {"enableCustomServiceAccount": True, "serviceAccount": OURS}}},
         (OURS,),
+    ),
+    (
+        "persistentResources.create",
+        {"resourceRuntimeSpec": {"serviceAccountSpec": {"enableCustomServiceAccount": False, "serviceAccount": OURS}}},
+        (OURS, CODE),
     ),
     ("persistentResources.patch", {"displayName": "p"}, ()),
     ("pipelineJobs.create", {"pipelineSpec": {"root": {}}}, (COMPUTE,)),
@@ -245,6 +268,42 @@ def test_whoever_a_notebook_would_run_as_is_no_person(names):
     method = BY_ID["aiplatform.projects.locations.notebookExecutionJobs.create"]
     with pytest.raises(Refused):
         rules.read_opaque(method, {"executionUser": "anna@contoso.example"}, names.place(L), names)
+
+
+@pytest.mark.parametrize("user", ["runtimeUser", "runtime_user"])
+def test_whoever_a_notebook_is_for_is_no_person(catalogue, rest_wire, user):
+    body = json.dumps({"notebookRuntime": {user: "anna@contoso.example"}})
+    with pytest.raises(Refused):
+        catalogue.classify(rest_wire("POST", f"/v1/{L}/notebookRuntimes:assign", body))
+
+
+PIPELINE = {"createPipelineJobRequest": {"pipelineJob": {"serviceAccount": OURS}}}
+MASKS = [
+    ("schedules/1", "createPipelineJobRequest.pipelineJob.serviceAccount", {}, {COMPUTE}),
+    ("schedules/1", "createPipelineJobRequest.pipelineJob", {"displayName": "s"}, {COMPUTE}),
+    ("schedules/1", "cron,createPipelineJobRequest", {"cron": "0 0 * * *"}, {COMPUTE}),
+    ("schedules/1", "*", {"displayName": "s"}, {COMPUTE}),
+    ("schedules/1", "createNotebookExecutionJobRequest.notebookExecutionJob.serviceAccount", PIPELINE, {OURS, COMPUTE}),
+    ("schedules/1", "createPipelineJobRequest", PIPELINE, {OURS}),
+    ("schedules/1", "displayName,cron", {"displayName": "s"}, set()),
+    ("reasoningEngines/1", "spec.serviceAccount", {}, {SERVICE}),
+    ("reasoningEngines/1", "spec", {"displayName": "r"}, {SERVICE}),
+    ("reasoningEngines/1", "spec.serviceAccount", {"spec": {"serviceAccount": OURS}}, {OURS}),
+    ("reasoningEngines/1", "displayName", {"displayName": "r"}, set()),
+    ("deploymentResourcePools/1", "serviceAccount", {}, {SERVICE}),
+    ("deploymentResourcePools/1", "dedicatedResources", {"dedicatedResources": {}}, set()),
+    ("notebookRuntimeTemplates/1", "serviceAccount", {}, {COMPUTE}),
+    ("endpoints/1", "displayName,trafficSplit", {"displayName": "e"}, set()),
+]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+@pytest.mark.parametrize("case", MASKS, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_a_mask_that_takes_an_account_away_leaves_the_agent(catalogue, rest_wire, case, version):
+    name, mask, body, accounts = case
+    target = f"/{version}/{L}/{name}?updateMask={mask}"
+    request = catalogue.classify(rest_wire("PATCH", target, json.dumps(body)))
+    assert {one.acts_as for one in request.operations if one.acts_as} == accounts
 
 
 def test_members_of_a_policy_are_nobody_to_act_as(names):

@@ -174,3 +174,10 @@ def test_the_methods_have_googles_ids_and_paths():
     }
     bound = {(binding.verb, binding.path) for one in procedures("logging_v2") for binding in one.bindings}
     assert {(one.verb, one.path) for one in log_names.METHODS} <= bound
+
+
+def test_a_list_of_logs_is_never_repeated_unasked(catalogue, grpc_wire):
+    """It names projects and views in two fields, and a lease's key would hold one of them."""
+    call = "/google.logging.v2.LoggingServiceV2/ListLogs"
+    wire = grpc_wire(call, {"parent": f"projects/{TEST}"}, host="logging.googleapis.com")
+    assert not catalogue.classify(wire).leasable

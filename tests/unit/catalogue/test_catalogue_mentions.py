@@ -481,6 +481,7 @@ def test_no_string_takes_long(names, text):
 
 def test_leases():
     leased = {name: rules.leasable(METHODS[f"endpoints.{name}"]) for name in OWN}
+    assert leased.pop("explain") == (False, False)
     assert leased.pop("predict") == leased.pop("rawPredict") == leased.pop("streamRawPredict") == (True, True)
     assert set(leased.values()) == {(False, True)}
     for method in vertex():
@@ -554,3 +555,59 @@ def test_messages_of_the_real_client(names, requests_by_path):
             assert (_names(extra), extra.accounts) == (resources, accounts), short
             assert not extra.untyped
             assert not extra.external
+
+
+EXAMPLES = {
+    "parameters": {"examples": {"exampleGcsSource": {"gcsSource": {"uris": ["gs://contoso-churn-prod-data/e"]}}}}
+}
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_an_explanation_names_where_its_examples_lie(catalogue, grpc_wire, version):
+    call = f"/google.cloud.aiplatform.{version}.PredictionService/Explain"
+    data = {"endpoint": f"{L}/endpoints/1", "instances": [{"a": "gs://elsewhere/x"}]}
+    plain = catalogue.classify(grpc_wire(call, data))
+    assert [one.type for one in plain.first.resources] == ["Endpoint"]
+    assert not plain.leasable
+    request = catalogue.classify(grpc_wire(call, {**data, "explanationSpecOverride": EXAMPLES}))
+    assert [one.type for one in request.first.resources] == ["Endpoint", "Bucket"]
+    if version == "v1beta1":
+        request = catalogue.classify(grpc_wire(call, {**data, "concurrentExplanationSpecOverride": {"a": EXAMPLES}}))
+        assert [one.type for one in request.first.resources] == ["Endpoint", "Bucket"]
+
+
+WORK = f"{L}/pipelineJobs/1"
+NAMED = [
+    ("pipelineJobs.batchCancel", "v1.PipelineService/BatchCancelPipelineJobs", "names", [WORK]),
+    ("pipelineJobs.batchDelete", "v1.PipelineService/BatchDeletePipelineJobs", "names", [WORK]),
+    ("datasets.searchDataItems", "v1.DatasetService/SearchDataItems", "dataLabelingJob", f"{L}/dataLabelingJobs/1"),
+    ("models.upload", "v1.ModelService/UploadModel", "parentModel", f"{L}/models/1"),
+    ("models.copy", "v1.ModelService/CopyModel", "sourceModel", f"{L}/models/1"),
+]
+
+
+@pytest.mark.parametrize(("method", "call", "field", "value"), NAMED)
+def test_whose_work_is_meant_is_said_by_a_whole_name(read, method, call, field, value):
+    """A bare id would be nobody's to ask about, and some server might take it for the thing."""
+    assert [one.name.rpartition("/")[2] for one in read(method, call, {field: value}).resources] == ["1"]
+    whole = value[0] if isinstance(value, list) else value
+    for odd in ("1", whole.partition("/locations/")[2], f"/{whole}", f"{whole}/", f" {whole}", whole.upper()):
+        with pytest.raises(Refused):
+            read(method, call, {field: [odd] if isinstance(value, list) else odd})
+
+
+@pytest.mark.parametrize("name", ["endpoints/1", "publishers/google/models/veo"])
+def test_an_operation_that_is_followed_is_said_by_its_whole_name(catalogue, rest_wire, name):
+    target = f"/v1/{L}/{name}:fetchPredictOperation"
+    request = catalogue.classify(rest_wire("POST", target, json.dumps({"operationName": f"{L}/{name}/operations/1"})))
+    assert [one.type for one in request.first.resources][1:] == ["Operation"]
+    for odd in ("1", "operations/1", f"/{L}/{name}/operations/1"):
+        for key in ("operationName", "operation_name"):
+            with pytest.raises(Refused):
+                catalogue.classify(rest_wire("POST", target, json.dumps({key: odd})))
+
+
+def test_a_run_that_is_taken_up_again_is_named(read):
+    value = {"pipelineJob": {"serviceAccount": SA, "originalPipelineJobId": "7"}}
+    extra = read("pipelineJobs.create", "v1beta1.PipelineService/CreatePipelineJob", value)
+    assert _names(extra) == [("PipelineJob", f"{FULL}/pipelineJobs/7")]

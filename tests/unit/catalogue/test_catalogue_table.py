@@ -122,6 +122,7 @@ def test_what_publishes_no_permission_is_administered():
         ("retrieveContexts", "use"),
         ("metadataStores.contexts.queryContextLineageSubgraph", "observe"),
         ("featurestores.entityTypes.streamingReadFeatureValues", "observe"),
+        ("featurestores.batchReadFeatureValues", "change"),  # it writes what it read
         ("models.listVersions", "observe"),
         ("tensorboards.experiments.runs.write", "change"),
         ("tensorboards.experiments.runs.timeSeries.list", "observe"),

@@ -296,3 +296,21 @@ def test_what_starts_something_is_what_answers_with_an_operation_or_a_job():
             assert verb in {"create", "predictLongRunning"}, method.action.id
     assert rules.starts(METHODS["evaluationRuns.create"])
     assert not rules.starts(METHODS["operations.get"])
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda text: '{"pad": "' + "x" * 600_000 + '", "a": ' + text + "}",
+        json.dumps,
+        lambda text: f'{{"a": {text}, "a": 1}}',
+        lambda text: f'{{"a": 1, "a": {text}}}',
+        lambda text: f" \n[{text}]",
+    ],
+    ids=["long", "twice", "first", "second", "blank"],
+)
+def test_no_string_hides_a_machine(names, hidden):
+    text = json.dumps({"workerPoolSpecs": [{"machineSpec": {"machineType": "a3-megagpu-8g"}}]})
+    method = next(one for one in vertex() if one.action.id.endswith(".evaluationRuns.create"))
+    extra = rules.read_opaque(method, {"spec": hidden(text)}, names.place(L), names)
+    assert extra.work.machines == {"a3-megagpu-8g"}

@@ -132,7 +132,7 @@ def test_the_catalogue_is_data_on_stdout(run):
     assert rows[0]["id"] == "aiplatform.projects.locations.customJobs.create"
     assert rows[0]["group"] == "launch"
     code, out, err = run("catalogue", "customJobs.create")
-    assert out.splitlines()[0].split() == ["action", "group", "permission"]
+    assert out.splitlines()[0].split() == ["action", "group", "permission", "versions", "served", "http", "grpc"]
     assert "methods; Vertex AI's of revision" in err
     assert run("catalogue", "no-such-method")[0] == 1
     assert len(run("catalogue", "--served")[1]) < len(run("catalogue")[1])

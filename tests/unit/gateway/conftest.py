@@ -22,7 +22,6 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from remit.gateway.bootstrap import endpoint_secrets
 from remit.gateway.certificates import ensure
 from remit.gateway.envoy import Envoy
 from remit.gateway.settings import Address, Endpoint, GatewaySettings, ServiceRoute
@@ -335,19 +334,6 @@ class Answer:
         return self.headers.get("x-remit-reason", "")
 
 
-class Serving(Envoy):
-    """With a certificate for every name that is served, and the operator's own for the endpoint."""
-
-    def _door_files(self):
-        return ensure(self._settings.authority, self._settings.names, self._today())
-
-    def _write_secrets(self):
-        super()._write_secrets()
-        own = self._settings.endpoint
-        if own and own.certificate:
-            self._write("secrets-endpoint.json", endpoint_secrets(own.certificate, own.key))
-
-
 def named(host: str) -> str:
     """The endpoint's name for a host of Google's; a service goes by its own."""
     return host.replace(".googleapis.com", ".gateway.example.com")
@@ -392,7 +378,7 @@ class World:
             }
             | changes
         )
-        self.envoy = Serving(self.settings)
+        self.envoy = Envoy(self.settings)
         try:
             self.loop.run(self.envoy.start(self.issuer.keys))
         except BaseException:
@@ -600,7 +586,12 @@ def services(world: World) -> tuple[ServiceRoute, ...]:
 @pytest.fixture(scope="session")
 def _town(another_world: Callable[..., World]) -> World:
     return another_world(
-        services=services, api_paths=("/healthz", "/sign-in"), stream_seconds=60, hosts=(VERTEX,), websockets=(VERTEX,)
+        services=services,
+        api_paths=("/healthz", "/sign-in"),
+        stream_seconds=60,
+        hosts=(VERTEX,),
+        websockets=(VERTEX,),
+        check_timeout_ms=900,
     )
 
 

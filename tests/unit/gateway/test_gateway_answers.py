@@ -25,7 +25,9 @@ def reply(status=200, headers=None, body=b"", **more):
 def told(world):
     """The arbiter permits, and answers reports with `told.says`; `told.reports()`: what it was told."""
     usual, service = world.upstream.answer, world.upstream.calls.service
-    told = SimpleNamespace(world=world, token=world.issuer.token(uti=str(time.monotonic_ns())), permit=world.arbiter.permit())
+    told = SimpleNamespace(
+        world=world, token=world.issuer.token(uti=str(time.monotonic_ns())), permit=world.arbiter.permit()
+    )
     told.says = reply(headers={"x-remit-upstream": "iam"})
     told.reports = lambda: [seen for seen in world.arbiter.seen if seen.target.startswith("/answered/")]
     world.arbiter.answer = lambda seen: told.says if seen.target.startswith("/answered/") else told.permit
@@ -76,7 +78,9 @@ NOTHING = {
     "an odd cause": reply(headers={"x-remit-upstream": "IAM denied"}),
     "an empty cause": reply(headers={"x-remit-upstream": ""}),
     "a long cause": reply(headers={"x-remit-upstream": "a" * 33}),
-    "two causes": reply(raw=b"HTTP/1.1 200 X\r\nx-remit-upstream: a\r\nx-remit-upstream: b\r\ncontent-length: 0\r\n\r\n"),
+    "two causes": reply(
+        raw=b"HTTP/1.1 200 X\r\nx-remit-upstream: a\r\nx-remit-upstream: b\r\ncontent-length: 0\r\n\r\n"
+    ),
     "an error": reply(500, {"x-remit-upstream": "iam"}),
     "a refusal": reply(403, {"x-remit-upstream": "iam"}),
     "no HTTP": reply(raw=b"hello\r\n\r\n"),
@@ -135,7 +139,7 @@ def test_an_answer_that_the_arbiter_asked_for_is_reported(told):
 
 
 def calls(told, status, said="", body=b"answer"):
-    """gRPC methods of the upstream end with this status."""
+    """Methods of the upstream's gRPC end with this status."""
 
     def unary(_, context):
         if status is not grpc.StatusCode.OK:

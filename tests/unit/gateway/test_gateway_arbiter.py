@@ -54,7 +54,10 @@ BROKEN = {
     "a huge authorization": said("authorization", "Bearer " + "y" * 17_000),
     "a huge header": answered([*PERMIT.items(), ("x-other", "y" * 100_000)]),
     "a thousand headers": answered([*PERMIT.items(), *((f"x-{number}", "y") for number in range(1000))]),
-    **{f"a permit that is {status}": answered(PERMIT.items(), status) for status in (201, 204, 206, 302, 400, 403, 418, 500)},
+    **{
+        f"a permit that is {status}": answered(PERMIT.items(), status)
+        for status in (201, 204, 206, 302, 400, 403, 418, 500)
+    },
     "a body instead of none": answered([*PERMIT.items(), ("x-remit-body", "replace")], body=b"{}"),
     "nothing": answered([]),
     "no HTTP": b"hello\r\n\r\n",

@@ -1,8 +1,12 @@
 """Leases: repeated for the same question only, for half a second at most, and never shared between callers."""
 
+import json
 import random
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -464,3 +468,20 @@ def test_a_tunnel_for_two_jobs(world):
     raw, status = world.connect(headers=f"X-Remit-Job: {JOB}\r\n" * 2)
     raw.close()
     assert status in {400, 403}
+
+
+BENCH = Path(__file__).parents[3] / "benchmarks" / "leases.py"
+
+
+def test_no_crossing_among_many_callers_and_bounded_memory(tmp_path):
+    """The benchmark, with fewer requests: one Envoy, shared connections, tokens alike to their last part."""
+    given = ("--requests", "30000", "--distinct", "10000", "--results", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, str(BENCH), *given], capture_output=True, text=True, timeout=300, check=False
+    )
+    print(done.stdout, done.stderr)
+    figures = json.loads(done.stdout)
+    assert figures["crossed"] == 0
+    assert figures["asked"] < 0.5 * figures["requests"]  # the others went by leases
+    assert figures["after_mib"] - figures["before_mib"] < 64
+    assert done.returncode == 0

@@ -12,6 +12,7 @@ from remit.gateway.headers import PASSED, anything_but
 
 WEB, SERVING, OBJECTS, RPC = "web.service", "serving.service", "storage.example.com", "rpc.service"
 DOORS = {WEB: "web", SERVING: "serving", OBJECTS: "objects", RPC: "web"}
+ODD_MODE = "odd.service"
 VERTEX = "us-central1-aiplatform.googleapis.com"
 WALKED = "/tensorflow.serving.PredictionService/Predict"
 JWT = "eyJh.eyJz.c2ln"
@@ -25,9 +26,9 @@ def with_modes(settings):
     document = copy.deepcopy(bootstrap(settings))
     for listener in document["static_resources"]["listeners"]:
         host = listener["name"].removeprefix("door:")
-        if host in DOORS:
+        if host in {*DOORS, ODD_MODE}:
             manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-            change(manager, DOORS[host])
+            change(manager, DOORS.get(host, "Web"))
     for cluster in document["static_resources"]["clusters"]:
         tls = cluster.get("transport_socket", {}).get("typed_config", {}).get("common_tls_context")
         if tls:  # the fake upstream has one certificate
@@ -58,7 +59,7 @@ def change(manager, mode):
 def doors(another_world):
     patch = pytest.MonkeyPatch()
     patch.setattr(envoy_module, "bootstrap", with_modes)
-    world = another_world(hosts=tuple(DOORS), leasable_grpc={}, leasable_fields={}, streaming_grpc=())
+    world = another_world(hosts=(*DOORS, ODD_MODE), leasable_grpc={}, leasable_fields={}, streaming_grpc=())
     yield world
     patch.undo()
 
@@ -202,7 +203,9 @@ def test_the_other_kind_of_credential_is_no_permit(site, host, wrong):
     assert site.upstream.seen == []
 
 
-@pytest.mark.parametrize("assertion", ["", "x", "a.b", "a.b.c.d", "a.b.c ", "Bearer a.b.c", "a.b.=", "a.b." + "c" * 17_000])
+@pytest.mark.parametrize(
+    "assertion", ["", "x", "a.b", "a.b.c.d", "a.b.c ", "Bearer a.b.c", "a.b.=", "a.b." + "c" * 17_000]
+)
 def test_only_a_jwt_is_an_assertion(site, assertion):
     site.arbiter.answer = lambda _: site.permit(**{"x-remit-assertion": assertion})
     status = visit(site, "/x", token=site.issuer.token()).status
@@ -218,13 +221,26 @@ def test_the_methods_of_the_web(site, method):
     assert site.upstream.seen[0].body == body
 
 
+def test_an_unknown_mode_lets_nothing_pass(site):
+    assert visit(site, "/m", host=ODD_MODE, token=site.issuer.token()).status == 503
+    assert site.arbiter.seen == site.upstream.seen == []
+
+
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "get"])
 def test_no_others(site, method):
     assert visit(site, "/m", method=method, token=site.issuer.token()).status in {400, 403}
     assert site.upstream.seen == []
 
 
-PLAIN = ("/", "/a/b.c/~d", "/a%20b/%C3%BC", "/a.b/..c/d..", "/x?to=%2Fa%2e;b//c/../d", "/a:b@c!$&'()*+,=d", "/?a[]={1}|2")
+PLAIN = (
+    "/",
+    "/a/b.c/~d",
+    "/a%20b/%C3%BC",
+    "/a.b/..c/d..",
+    "/x?to=%2Fa%2e;b//c/../d",
+    "/a:b@c!$&'()*+,=d",
+    "/?a[]={1}|2",
+)
 ODD = (
     "/a%2fb", "/a%2Fb", "/a%5cb", "/a%5Cb", "/%00", "/a?b=%00", "/%2e%2E/b", "/%2E", "//a", "/a//b", "/a/../b", "/a/..",
     "/a/./b", "/a/.", "/..?x", "/a;b", "/a\\b", "/a%", "/a%2", "/a%zz", "/a%252fb", "/a%25", "/a\x7f", "/\xfc", '/a"b', "/<a>",
@@ -247,7 +263,9 @@ def test_an_odd_path_goes_nowhere(site, path):
     assert site.arbiter.seen == site.upstream.seen == []
 
 
-@pytest.mark.parametrize("path", ["/storage/v1/b/x/o/a%2Fb%20c", "/storage/v1/b/x/o/a%252Fb?alt=media", "/x/o/%2e%2e%2Fb"])
+@pytest.mark.parametrize(
+    "path", ["/storage/v1/b/x/o/a%2Fb%20c", "/storage/v1/b/x/o/a%252Fb?alt=media", "/x/o/%2e%2e%2Fb"]
+)
 def test_an_objects_name_goes_on_byte_for_byte(site, path):
     site.arbiter.answer = lambda _: google(site)
     assert visit(site, path, host=OBJECTS, token=site.issuer.token()).status == 200
@@ -396,7 +414,9 @@ STOLEN = (
 
 @pytest.mark.parametrize("status", [200, 302, 403])
 def test_a_service_sets_its_own_cookies_only(site, status):
-    lines = "".join(f"set-cookie: {line}\r\n" for pair in zip(STOLEN, (*THEIRS, "c=1", "d=2"), strict=True) for line in pair)
+    lines = "".join(
+        f"set-cookie: {line}\r\n" for pair in zip(STOLEN, (*THEIRS, "c=1", "d=2"), strict=True) for line in pair
+    )
     raw = f"HTTP/1.1 {status} X\r\n{lines}content-length: 2\r\n\r\nok".encode()
     site.upstream.answer = lambda _: site.permit().__class__(raw=raw)
     assert cookies_of(site) == sorted((*THEIRS, "c=1", "d=2"))

@@ -16,7 +16,7 @@ from remit.gateway import envoy as envoy_module
 from remit.gateway.bootstrap import bootstrap
 from remit.gateway.filters import LUA
 from remit.gateway.headers import PASSED, anything_but
-from remit.gateway.program import PARTS, source
+from remit.gateway.program import source
 
 STATEMENT = re.compile(
     r"^\s+(local (?!function)|return\b(?! function)|if |for |while |[a-z_.:]+(\(| = |, )|metadata|headers|handle)"
@@ -130,12 +130,14 @@ class Reply:
 
 PERMIT = Reply(200, x_remit_decision="d-1", authorization="Bearer upstream", x_remit_lease_ms="500", x_remit_epoch="0")
 ADMIT = Reply(200, x_remit_decision="d-1", x_remit_assertion="a.b.c", x_remit_lease_ms="500", x_remit_epoch="0")
-INSTEAD = Reply(200, x_remit_body="replace", x_remit_tell="1", **{k.replace("-", "_"): v for k, v in PERMIT.headers.items()})
+INSTEAD = Reply(
+    200, x_remit_body="replace", x_remit_tell="1", **{k.replace("-", "_"): v for k, v in PERMIT.headers.items()}
+)
 INSTEAD.body = b"{1}"
 ANSWERS = {
     "refused": Reply(403, x_remit_decision="d-1", x_remit_reason="no_policy_permits", location="/sign-in"),
     "broken": Reply(200),
-    "doubled": Reply(200, **{"x_remit_decision": "d-1\r\nx-remit-decision: d-2"}),
+    "doubled": Reply(200, x_remit_decision="d-1\r\nx-remit-decision: d-2"),
     "unavailable": Reply(503),
 }
 JSON = "Content-Type: application/json\r\n"
@@ -205,8 +207,6 @@ def test_there_are_mutants_of_every_part():
     assert len(GATE) > 180
     assert len(REPORT) > 12
     assert len(COOKIES) > 8
-    starts = [source().index(part) for part in ("local wire", "local lease", "local answer", "local web", "local check")]
-    assert len(PARTS) == len(starts) + 1
 
 
 def test_no_mutant_lets_through_what_is_not_permitted(mutated, caller):

@@ -137,6 +137,15 @@ def test_a_model_runs_as_nobody_but_its_own_trainer(judge, world, action, projec
     assert "work runs as an account of its own project" in verdict.detail
 
 
+@pytest.mark.parametrize("kind", ["ReasoningEngine", "DeploymentResourcePool", "Schedule", "PersistentResource"])
+def test_what_runs_already_is_given_no_account_of_another_project(judge, world, kind):
+    dana = world.dana(contexts=("c1",), methods=("pwd", "mfa"))
+    act_as = world.operation("iam.serviceAccounts.actAs", world.account(trainer(PROD), PROD))
+    changed = world.operation("change", world.child(kind, TEST, "7"), acts_as=trainer(PROD))
+    verdict = world.decide(judge, dana, Request((changed, act_as)))
+    assert [policy.id for policy in verdict.policies] == ["work-runs-as-its-project"]
+
+
 def test_the_pipeline_launches_as_the_trainer_in_test_and_nowhere_else(judge, world):
     assert world.decide(judge, world.pipeline(), world.training(TEST, trainer(TEST), TEST)).outcome is Outcome.PERMIT
     assert world.decide(judge, world.pipeline(), world.training(PROD, trainer(PROD), PROD)).outcome is Outcome.DENY

@@ -131,6 +131,25 @@ def test_a_served_model_is_in_its_service(judge_of, world):
         assert (world.decide(judge, world.dana(), request).outcome is Outcome.PERMIT) is bool(permitted)
 
 
+def test_what_is_said_of_a_served_model_holds_for_its_versions_and_labels(judge_of, world):
+    """A request may name a version: what was forbidden of the model must not be had by one."""
+    models = "//remit/projects/contoso-fraud-test/services/digits/models"
+    judge = judge_of(
+        '@id("all") permit (principal, action in Action::"use", resource is ServedModel);'
+        f'@id("not-m") @refusal("no") forbid (principal, action, resource in ServedModel::"{models}/m");'
+    )
+    for name, permitted in (
+        ("m", False),
+        ("m/versions/3", False),
+        ("m/labels/stable", False),
+        ("m2", True),
+        ("m2/versions/3", True),
+        ("n/labels/m", True),
+    ):
+        request = world.request("use", Resource("ServedModel", f"{models}/{name}", TEST))
+        assert (world.decide(judge, world.dana(), request).outcome is Outcome.PERMIT) is permitted, name
+
+
 def test_everything_that_is_known_of_work_reaches_the_engine(world):
     facts = gather(world.dana(), launch(world, TEST, GOOD), world_circumstances(), world.estate, world.actions)
     context = facts.context(facts.questions[0])

@@ -160,7 +160,8 @@ local function read(response, body, settings)
   return check.unavailable()
 end
 
--- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well. Nobody may do nothing.
+-- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well. Who is nobody is
+-- permitted nothing.
 function check.ask(handle, settings, question)
   local body = question.method ~= "GET" and question.body or nil
   local peer, job = caller_of(question)

@@ -11,6 +11,7 @@
 
 local settings
 
+local MODES = { google = true, serving = true, web = true, objects = true }
 local METHODS = { GET = true, POST = true, PUT = true, PATCH = true, DELETE = true }
 local BROWSERS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true, OPTIONS = true }
 
@@ -47,6 +48,9 @@ local function configured(handle)
   end
   for _, path in ipairs(given:get("streaming")) do
     read.streaming[path] = true
+  end
+  if not MODES[read.mode] then
+    error("there is no such mode")
   end
   read.decides = read.mode == "google" or read.mode == "serving" -- on bodies
   read.methods = read.decides and METHODS or BROWSERS
@@ -101,7 +105,8 @@ end
 -- What is refused without asking. All of it is in a lease's key: a live lease proves that it was looked at.
 local function refused_unasked(question, grpc)
   if not (question.session or question.nobody) and not string.find(question.identity, "^Bearer [%w._~+/=-]+$") then
-    return answer.refusal(401, "token_malformed", "the identity is not one bearer token", 'Bearer error="invalid_token"')
+    local challenge = 'Bearer error="invalid_token"'
+    return answer.refusal(401, "token_malformed", "the identity is not one bearer token", challenge)
   end
   if not settings.methods[question.method] then
     return answer.refusal(403, "method_unknown", "the request uses an HTTP method that Remit does not know")

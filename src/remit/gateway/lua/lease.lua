@@ -1,8 +1,9 @@
 -- The table of leases: the last answer of the arbiter, for the same question, for at most half a second.
 --
--- The key is everything that the arbiter was told: identity, peer and job, method, path with query, content type, and for
--- gRPC the values of the fields that name resources. Nested tables, not one joined text: nothing can be shifted from
--- one part to the next, and a token of 1.6 KiB is hashed once. The host is not in it: every door has its own table.
+-- The key is everything that the arbiter was told: identity (a token, or a session), peer and job, method, path with
+-- query, content type, and last for gRPC the values of the fields that name resources, for browsers their origin. Nested
+-- tables, not one joined text: nothing can be shifted from one part to the next, and a token of 1.6 KiB is hashed once.
+-- The host is not in it: every site has its own table.
 -- Bounded by two generations: the young one becomes the old one when it is half the bound, or half a second, old.
 -- A revocation raises the epoch that every answer carries: the first answer with a higher one ends all leases of this
 -- table. The epoch never falls while Envoy lives: an installation that is restored from a backup with a lower one is

