@@ -6,7 +6,7 @@ Source: cloud.google.com/resource-manager/docs/labels-overview#requirements.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -35,11 +35,22 @@ _CREATED: Mapping[str, str] = {
         ("tuningJobs.create", "tuning_job"),
     )
 }
+# What is created later out of a message, by dotted fields: its labels would else be the caller's word alone.
+_LATER: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        (f"{_VERTEX}schedules.create", f"{_VERTEX}schedules.patch"),
+        (
+            "schedule.create_pipeline_job_request.pipeline_job",
+            "schedule.create_notebook_execution_job_request.notebook_execution_job",
+        ),
+    ),
+    f"{_VERTEX}trainingPipelines.create": ("training_pipeline.model_to_upload",),
+}
 
 
 def stampable(method: Method) -> bool:
-    """Whether a method creates something that carries labels."""
-    return method.action.id in _CREATED
+    """Whether a method creates something that carries labels, now or later."""
+    return method.action.id in _CREATED or method.action.id in _LATER
 
 
 def stamp(method: Method, message: Message, labels: Mapping[str, str]) -> None:
@@ -47,13 +58,27 @@ def stamp(method: Method, message: Message, labels: Mapping[str, str]) -> None:
 
     `labels`: any words; they are made fit for Google (lower case, `[a-z0-9_-]`, at most 63 characters).
     """
-    field = _CREATED.get(method.action.id)
-    if field is None:
+    if not stampable(method):
         problem = f"`{method.action.id}` creates nothing that has labels"
         raise ValueError(problem)
-    created: Any = getattr(message, field)  # one of Google's own messages: its fields are found by name
-    for key, value in labels.items():
-        created.labels[fit_key(key)] = fit(value)
+    for created in _created(method, message):
+        for key, value in labels.items():
+            created.labels[fit_key(key)] = fit(value)
+
+
+def _created(method: Method, message: Any) -> Iterator[Any]:
+    """What has labels in one of Google's own messages, whose fields are found by name."""
+    field = _CREATED.get(method.action.id)
+    if field is not None:
+        yield getattr(message, field)
+    for path in _LATER.get(method.action.id, ()):
+        part = message
+        for step in path.split("."):
+            if not part.HasField(step):
+                break
+            part = getattr(part, step)
+        else:
+            yield part
 
 
 def fit(value: str) -> str:

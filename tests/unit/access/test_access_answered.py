@@ -15,6 +15,8 @@ from remit.model.wire import Answered, UpstreamAnswer
 AT = 1_800_000_000_000_000
 HOST = "us-central1-aiplatform.googleapis.com"
 NAME = "//aiplatform.googleapis.com/projects/p/locations/us-central1/customJobs/7"
+BUCKET = "//storage.googleapis.com/projects/_/buckets/b"
+UPLOAD = f"{BUCKET}/uploads/7"
 RECORD = {
     "decision": "d-1",
     "at": AT - 1_000_000,
@@ -135,12 +137,21 @@ def test_an_answer_without_its_young_permit_teaches_nothing(said, record, decisi
         ({}, OK, "//aiplatform.googleapis.com/x/projects/p/jobs/1"),
         ({}, OK, "projects/p"),
         ({"project": ""}, OK, "//a/projects//x"),
+        ({}, OK, UPLOAD),
+        ({"resources": [f"{BUCKET}-2"]}, OK, UPLOAD),
+        ({"resources": ["//a/projects/q/x/y/z"]}, OK, "//a/projects/q/x/y/z/uploads/7"),
     ],
 )
 def test_nothing_else_is_ever_owned(changes, answer, name):
     house = House(Answered(started=name), {**RECORD, **changes})
     assert house.told(answer) == [None]
     assert house.owned == []
+
+
+def test_an_upload_belongs_to_whoever_was_permitted_in_its_bucket():
+    house = House(Answered(started=UPLOAD), {**RECORD, "resources": [BUCKET]})
+    assert house.told(OK) == [None]
+    assert [name for name, *_ in house.owned] == [UPLOAD]
 
 
 def test_a_grpc_answer_that_succeeded_may_say_so():

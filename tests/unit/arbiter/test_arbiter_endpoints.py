@@ -229,6 +229,14 @@ def test_a_body_that_the_gateway_did_not_vouch_for_is_none(house, client):
     assert (house.asked[0].body_sent, house.asked[0].body) == (False, b"")
 
 
+def test_the_length_of_the_question_is_not_the_length_of_what_is_asked_about(house, client):
+    """Else a body that was not sent along would look like none at all."""
+    client.post("/check/v1/x", headers={"x-remit-body": "none", "content-length": "0"})
+    client.post("/check/v1/x", headers={"x-remit-body": "none", "transfer-encoding": "chunked"})
+    for wire in house.asked:
+        assert not {"content-length", "transfer-encoding"} & {name for name, _ in wire.headers}
+
+
 @pytest.mark.parametrize(("size", "sent"), [(16 << 20, True), ((16 << 20) + 1, False)])
 def test_a_body_has_a_bound(house, client, size, sent):
     client.post("/check/v1/x", headers={"x-remit-body": "whole"}, content=bytes(size))

@@ -77,17 +77,24 @@ def test_id_and_number_are_one_project(catalogue, plain):
         assert caught.value.reason is Reason.RESOURCE_UNKNOWN
 
 
-def test_every_way_to_an_operation_is_one(catalogue, plain):
+def _in_all_apis(form: str) -> bool:
+    """Whether a method is one that each of Google's APIs has: of operations, IAM and locations."""
+    custom = form.rpartition(":")[2]
+    named = form in {"projects/*/locations", "projects/*/locations/*"}
+    return named or "/operations" in form or custom in {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
+
+
+def test_every_way_to_what_all_apis_have_is_one(catalogue, plain):
     ways = 0
     for method in SCOPED:
         path = f"ui/{method.form}"
         if _served(method.verb, _path(path)) is not None:
-            assert "operations" in method.form
+            assert _in_all_apis(method.form)
             assert catalogue.classify(plain(method.verb, _path(path))) == catalogue.classify(
                 plain(method.verb, _path(method.path))
             )
             ways += 1
-    assert ways == sum("/operations" in method.form for method in SCOPED)
+    assert ways == sum(_in_all_apis(method.form) for method in SCOPED)
 
 
 def _both(method) -> Iterator[tuple]:

@@ -295,6 +295,26 @@ def test_listing_takes_its_own_parameters(catalogue, rest_wire):
     assert catalogue.classify(rest_wire("GET", f"/v1/projects/{HERE}/locations")).first.resources[0].name == PROJECT
 
 
+@pytest.mark.promise("V6")
+def test_the_sdks_own_addresses_over_rest_are_understood(catalogue, rest_wire, grpc_wire):
+    """What Google's REST clients write, and gRPC does not: an escaped sign, another prefix, a list in the query."""
+    version = catalogue.classify(rest_wire("GET", f"/v1/{L}/models/1%402"))
+    assert version == catalogue.classify(rest_wire("GET", f"/v1/{L}/models/1@2"))
+    policy = catalogue.classify(rest_wire("POST", f"/ui/{L}/endpoints/1:setIamPolicy", '{"policy": {}}'))
+    assert policy.first.action.id == "aiplatform.projects.locations.endpoints.setIamPolicy"
+    board = f"{L}/tensorboards/1"
+    series = [f"{board}/experiments/e/runs/r/timeSeries/{number}" for number in (3, 4)]
+    asked = "&".join(f"timeSeries={name.replace('/', '%2F')}" for name in series)
+    read = catalogue.classify(rest_wire("GET", f"/v1/{board}:batchRead?{asked}"))
+    assert [one.name.rpartition("/")[2] for one in read.first.resources] == ["1", "3", "4"]
+    assert read == catalogue.classify(
+        grpc_wire(
+            "TensorboardService/BatchReadTensorboardTimeSeriesData",
+            {"tensorboard": board, "timeSeries": series},
+        )
+    )
+
+
 def test_number_and_id_are_one_project(catalogue, rest_wire):
     by_id = catalogue.classify(rest_wire("GET", f"/v1/{L}/customJobs/1"))
     by_number = catalogue.classify(rest_wire("GET", "/v1/projects/100000000001/locations/us-central1/customJobs/1"))

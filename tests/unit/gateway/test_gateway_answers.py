@@ -136,6 +136,18 @@ def test_an_answer_that_the_arbiter_asked_for_is_reported(told):
     assert not [name for name in answer.headers if name.startswith("x-remit-")]
     [report] = told.reports()
     assert (report.one("x-remit-status"), report.body) == ("200", body)
+    assert report.one("x-remit-location") is None
+
+
+@pytest.mark.parametrize(("size", "told_of"), [(100, True), (5000, False)])
+def test_the_address_of_an_upload_that_began_is_reported(told, size, told_of):
+    told.permit.headers["x-remit-tell"] = "1"
+    told.says = reply()
+    address = "https://storage.googleapis.com/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=" + "a" * size
+    answer = ask(told, 200, {"location": address}, b"")
+    assert (answer.status, answer.headers["location"]) == (200, address)
+    [report] = told.reports()
+    assert report.one("x-remit-location") == (address if told_of else None)
 
 
 def calls(told, status, said="", body=b"answer"):

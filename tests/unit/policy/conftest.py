@@ -24,6 +24,7 @@ ACTIONS = {
     "aiplatform.projects.locations.models.upload": Group.CHANGE,
     "logging.entries.list": Group.OBSERVE,
     "iam.serviceAccounts.actAs": Group.LAUNCH,
+    "storage.buckets.get": Group.OBSERVE,
     "storage.objects.get": Group.USE,
     "storage.objects.list": Group.OBSERVE,
     "storage.objects.insert": Group.CHANGE,
