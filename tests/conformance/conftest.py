@@ -40,9 +40,9 @@ HERE = Path(__file__).parent
 PROJECT = "contoso-fraud-test"
 NAME = "vertex.contoso.example"
 VERTEX = "us-central1-aiplatform.googleapis.com"
-_READY = 90.0  # seconds; it takes about three on an idle machine
-_PROGRAM = 300.0  # seconds for a whole program; it takes about ninety on an idle machine
-_AT_ONCE = 3  # programs: the SDK's import alone is 15 seconds of a core
+_READY = 180.0  # seconds; it takes about three on an idle machine
+_PROGRAM = 400.0  # seconds for a whole program; it takes about thirty on an idle machine
+_AT_ONCE = 4  # programs: each waits for the cloud half of its time
 _LOG_TAIL = 4000  # characters
 
 MODEL = """

@@ -103,3 +103,8 @@ def _steps() -> Iterator[tuple[str, Callable[[Program], object]]]:
 
 
 STEPS: dict[str, Callable[[Program], object]] = dict(_steps())
+STEP_UP: dict[str, Callable[[Program], object]] = {
+    "launch_in_production": partial(
+        _launch, project=PROD, account=f"trainer@{PROD}.iam.gserviceaccount.com", output=f"gs://{PROD}-staging/x"
+    )
+}

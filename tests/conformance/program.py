@@ -116,7 +116,7 @@ def main() -> None:
     began = time.monotonic()
     program = Program(*sys.argv[1:])
     print(json.dumps({"step": "import", "took": time.monotonic() - began, "environment": visible()}), flush=True)
-    for table in (works.STEPS, denied.STEPS):
+    for table in (works.STEPS, denied.STEPS, denied.STEP_UP):
         for name, step in table.items():
             print(json.dumps(run(program, name, step)), flush=True)
 

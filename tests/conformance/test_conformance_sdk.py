@@ -35,10 +35,10 @@ def tables():
         import works
     finally:
         sys.path.remove(str(HERE))
-    return list(works.STEPS), list(denied.STEPS)
+    return list(works.STEPS), list(denied.STEPS), list(denied.STEP_UP)
 
 
-WORKS, DENIED = tables()
+WORKS, DENIED, STEP_UP = tables()
 ways = pytest.mark.parametrize("way", WAYS, ids=["-".join(way) for way in WAYS])
 
 
@@ -76,11 +76,33 @@ def expected(name, transport):
     return "Forbidden" if name.endswith("objects") else REFUSED[transport]
 
 
+# Behind the second door nobody renews the token in the program's place, so that a challenge is a 401. That google-auth
+# takes for an expired token, over REST: it asks for another, and says that there is none.
+CHALLENGED = {
+    ("tunnel", "grpc"): "PermissionDenied",
+    ("tunnel", "rest"): "Forbidden",
+    ("endpoint", "grpc"): "Unauthenticated",
+    ("endpoint", "rest"): "RefreshError",
+}
+
+
+@ways
+def test_production_asks_for_a_second_factor(programs, decisions, way):
+    (name,) = STEP_UP
+    told = programs(*way).told[name]
+    assert told["error"] == CHALLENGED[way], told
+    assert told["took"] < SOON, told
+    if told["error"] != "RefreshError":
+        found = DECISION.search(told["message"])
+        assert f"run `remit login --for {found[1]}`" in told["message"]
+        assert decisions[found[1]].outcome == "step_up"
+
+
 @ways
 def test_nothing_else_was_tried_and_the_program_ended_well(programs, way):
     ran = programs(*way)
     assert ran.code == 0, ran.err[-3000:]
-    assert list(ran.told) == ["import", *WORKS, *DENIED]
+    assert list(ran.told) == ["import", *WORKS, *DENIED, *STEP_UP]
 
 
 @pytest.mark.promise("V22")

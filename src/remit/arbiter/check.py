@@ -9,9 +9,10 @@ when the upstream's answer is to be told (`answered`). The gateway names a servi
 
 Proxies that users run already ask in one of two ways, and copy the two headers above from a 200:
 - A stock Envoy's `ext_authz` as HTTP service, `path_prefix: /check`, with `authorization`, `cookie`, `content-type`,
-  `origin` and `accept` allowed; `x-remit-body: whole` and `x-remit-peer` as `headers_to_add`, the former only together
-  with `with_request_body`. It sends no other header of the caller's, so that nobody speaks for it, and takes away from
-  what goes upstream whatever `x-envoy-auth-headers-to-remove` names.
+  `origin`, `accept` and `sec-websocket-key` (else a WebSocket looks like a page) allowed; `x-remit-body: whole` and
+  `x-remit-peer` as `headers_to_add`, the former only together with `with_request_body`. It sends no other header of the
+  caller's, so that nobody speaks for it, and takes away from what goes upstream whatever
+  `x-envoy-auth-headers-to-remove` names.
 - nginx's `auth_request` and Traefik's `forwardAuth`, which send whatever the caller sends: `GET /forwarded-check` with
   `x-forwarded-method`, `x-forwarded-host`, `x-forwarded-uri` (path and query) and `x-forwarded-for`, of which the last
   address counts. Here every `x-remit-` header is the caller's, and counts for nothing: nothing is decided on a body.
@@ -49,6 +50,7 @@ _JOB = re.compile(r"j-[0-9a-z]{26}\Z")
 _MAXIMUM_BODY = 16 << 20  # bytes: what the gateway buffers for a gRPC message
 _MAXIMUM_RETURN = 1024  # characters of an address to return to, as identity takes
 _BYTES = "application/octet-stream"
+_SOCKET_KEY = "sec-websocket-key"
 _SAFE = frozenset({"GET", "HEAD"})
 _CURED_BY_SIGN_IN = frozenset({Reason.TOKEN_MISSING, Reason.SESSION_ENDED, Reason.SIGN_IN_AGAIN})
 
@@ -169,7 +171,7 @@ def wire_request(request: Request, body: bytes | None) -> WireRequest:
         method=request.method,
         host=_host(single(raw, "host")),
         target=f"{target}?{query}" if query else target,
-        headers=(*_theirs(raw), *upgrade),
+        headers=(*_theirs(raw), *(upgrade or _opening(raw))),
         body=body if body is not None and whole else b"",
         body_sent=body is not None and whole,
         peer=single(raw, "x-remit-peer"),
@@ -185,7 +187,7 @@ def forwarded_request(request: Request) -> WireRequest:
         method=single(raw, "x-forwarded-method"),
         host=_host(single(raw, "x-forwarded-host")),
         target=single(raw, "x-forwarded-uri"),
-        headers=tuple(pair for pair in _theirs(raw) if not pair[0].startswith(_THEIR_PREFIX)),
+        headers=(*(pair for pair in _theirs(raw) if not pair[0].startswith(_THEIR_PREFIX)), *_opening(raw)),
         peer=single(raw, "x-forwarded-for").rpartition(",")[2].strip(),
     )
 
@@ -196,6 +198,12 @@ def _raw(request: Request) -> list[tuple[str, str]]:
 
 def _theirs(raw: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(key, value) for key, value in raw if key not in _OURS and not key.startswith(_OUR_PREFIX)]
+
+
+def _opening(raw: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """That a WebSocket opens: proxies keep `upgrade` to themselves, and its key (RFC 6455 section 4.1) they pass on."""
+    names = {name for name, _ in raw}
+    return (("upgrade", "websocket"),) if _SOCKET_KEY in names and "upgrade" not in names else ()
 
 
 def _host(value: str) -> str:

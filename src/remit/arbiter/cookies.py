@@ -36,7 +36,8 @@ def flow_secret(request: HTTPConnection, *, posted: bool) -> Secret:
 
 def cookie(request: HTTPConnection, name: str) -> str:
     """The one value of a cookie, empty when it is absent or too long; raises `Refused` when it is there twice."""
-    pairs = (pair.strip().partition("=") for line in request.headers.getlist("cookie") for pair in line.split(";"))
+    # blanks of the grammar only: more, and `\xa0__Host-remit`, which anybody may plant, would be ours
+    pairs = (pair.strip(" \t").partition("=") for line in request.headers.getlist("cookie") for pair in line.split(";"))
     values = [value for key, _, value in pairs if key == name]
     if len(values) > 1:
         raise Refused(

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _BACKOFF = (0.05, 5.0)  # seconds between restarts: the first at once
 _STEADY = 30.0  # seconds of life after which a death counts as the first again
 _STOP = 5.0  # seconds for a process to end
-_RELIEF = 15.0  # seconds to wait for the successor of an arbiter that still answers
+_RELIEF = 45.0  # seconds to wait for the successor of an arbiter that still answers; it takes two
 
 GO = b"go\n"
 RETIRE = signal.SIGUSR1

@@ -146,16 +146,17 @@ def cleaned(passed: Names, *, tunnel: bool, name: str = MUTATION) -> Json:
     """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller is named.
 
     On a tunnel that carries an identity the inner `Authorization` is overwritten unread. The job is the tunnel's alone:
-    whoever speaks without one, speaks for none. No request trailer goes on. By another name it is off until a route
-    switches it on.
+    whoever speaks without one, speaks for none. No request trailer goes on, and no answer's trailer speaks for Remit.
+    By another name it is off until a route switches it on.
     """
     mutations = [
-        {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": anything_but(passed)}}}},
+        _removed({"safe_regex": {"regex": anything_but(passed)}}),
         *([_overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%")] if tunnel else []),
         _overwrite(CALLER, f"%FILTER_STATE({PEER}:PLAIN)% " + (f"%FILTER_STATE({JOB}:PLAIN)%" if tunnel else "-")),
     ]
-    trailers = [{"remove_on_match": {"key_matcher": {"safe_regex": {"regex": ".*"}}}}]
-    fields = {"mutations": {"request_mutations": mutations, "request_trailers_mutations": trailers}}
+    theirs = {"request_trailers_mutations": [_removed({"safe_regex": {"regex": ".*"}})]}
+    back = {"response_trailers_mutations": [_removed({"prefix": "x-remit-"}), _removed({"exact": "set-cookie"})]}
+    fields = {"mutations": {"request_mutations": mutations, **theirs, **back}}
     kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
     return _off_unless(name == MUTATION, _called(name, kind, fields))
 
@@ -169,7 +170,7 @@ def marked() -> Json:
 
 def stripped(prefixes: tuple[str, ...]) -> Json:
     """Removes request headers whose names only Remit may use."""
-    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in prefixes]
+    mutations = [_removed({"prefix": prefix}) for prefix in prefixes]
     return extension(
         "filters.http.header_mutation",
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -197,6 +198,11 @@ def _act(action: str) -> Json:
 def _overwrite(name: str, value: str) -> Json:
     """Sets a header, unless the value is empty."""
     return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+def _removed(names: Json) -> Json:
+    """Removes the headers whose names match."""
+    return {"remove_on_match": {"key_matcher": names}}
 
 
 def _called(name: str, kind: str, fields: Json) -> Json:

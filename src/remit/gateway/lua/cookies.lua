@@ -1,9 +1,10 @@
 -- Cookies that a service sets: all but those with Remit's names, by which it could sign its visitors in as another.
 --
--- A browser strips blanks, and reads `=__Host-remit=x` as a cookie without a name and sends it back as ours.
+-- A browser strips blanks, and reads `=__Host-remit=x` as a cookie without a name and sends it back as ours. It sends
+-- `\xa0__Host-remit=x` back as it is, and a lenient reader strips that.
 
 local function foreign(line)
-  return not string.find(string.lower((string.gsub(line, "^[%s=]+", ""))), "^__host%-remit")
+  return not string.find(string.lower((string.gsub(line, "^[^%w_]+", ""))), "^__host%-remit")
 end
 
 local function keep(headers)

@@ -13,6 +13,7 @@ local settings
 
 local MODES = { google = true, serving = true, web = true, objects = true }
 local METHODS = { GET = true, POST = true, PUT = true, PATCH = true, DELETE = true }
+local READS = { GET = true, HEAD = true, OPTIONS = true } -- a body of these some servers leave, as the next request
 local BROWSERS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true, OPTIONS = true }
 
 local function set(numbers)
@@ -85,8 +86,8 @@ local function refused_for_body(question)
   if not body or body == "" then
     return nil
   end
-  if question.method == "GET" then
-    return answer.refusal(400, "request_ambiguous", "a GET with a body can be read in two ways")
+  if READS[question.method] then
+    return answer.refusal(400, "request_ambiguous", "a request that reads, with a body, can be read in two ways")
   end
   if #body > settings.body_bytes then
     return answer.refusal(400, "request_malformed", "the request body is too large to decide on")
@@ -170,6 +171,18 @@ local function read_google(handle, question)
   end
 end
 
+-- Of a service's request: a body only where something is written. It is looked at even if a lease may answer.
+local function read_service(handle, question)
+  local reads = READS[question.method]
+  local body = reads and whole(handle)
+  question.body = body and body ~= "" and body or nil
+  if settings.mode == "web" then
+    question.key = web.key(question)
+  else
+    question.key = reads and "read" or ""
+  end
+end
+
 local function read_body(handle, question, grpc)
   local mode = settings.mode
   question.upgrade = question.method == "GET" and settings.websockets and wire.upgrades(handle)
@@ -180,9 +193,9 @@ local function read_body(handle, question, grpc)
     read_message(handle, question)
   elseif mode == "google" then
     read_google(handle, question)
-  elseif mode == "web" then
-    question.key = web.key(question)
-  elseif mode == "serving" or question.method == "GET" then
+  elseif settings.assertion then
+    read_service(handle, question)
+  elseif question.method == "GET" then
     question.key = ""
   end
 end

@@ -5,6 +5,7 @@
 local web = {}
 
 local SESSION = "__Host-remit"
+local SAID = "\0" -- before an identity that is no `authorization`: no header can hold it
 local OURS = "^__host%-remit" -- of a cookie's name in small letters: the session, and what sign-ins travel with
 local PATH = "^/[%w._~!$&'()*+,=:@%%/-]*$"
 local QUERY = "^[%w._~!$&'()*+,;=:@%%/?%[%]|{}^`-]*$"
@@ -50,16 +51,16 @@ function web.read(handle, question)
     return answer.refusal(400, "request_ambiguous", "the request carries more than one identity")
   end
   if question.session then
-    question.identity = "Session " .. question.session
+    question.identity = SAID .. "session " .. question.session
   elseif not question.identity and question.page then
-    question.identity, question.nobody = "Nobody", true -- who may be told where to sign in, and nothing else
+    question.identity, question.nobody = SAID .. "nobody", true -- who may be told where to sign in, and nothing else
   end
   return nil
 end
 
 -- The rest of a lease's key: all that the arbiter is told besides and an answer may rest on.
 function web.key(question)
-  return (question.page and "page " or "data ") .. (question.origin or "")
+  return (question.page and "page" or "data") .. (question.origin and " from " .. question.origin or "")
 end
 
 -- Whether every escape in this path is one. `slashes`: whether an escaped slash is part of a name.
