@@ -16,6 +16,9 @@ from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension, message
 
 _CONNECTIONS = 10_000  # tunnels at once: beyond, new ones are refused while open ones work on
+_HEAP = "envoy.resource_monitors.fixed_heap"
+_HEAP_BYTES = 1 << 31  # 100 MiB at work, and 128 of the largest bodies on their way
+_TRACKED = 20  # 2**20 bytes: streams that hold less are never reset for it
 _PATTERN_LIMIT, _PATTERN_SIZE = "re2.max_program_size.error_level", 4096  # the header allow-list's pattern has 1,249
 _SOCKET_MODE = 0o600  # the admin socket is its owner's
 
@@ -74,10 +77,29 @@ def _secret(name: str, certificate: Path, key: Path) -> Json:
 
 
 def _overload() -> Json:
-    kind = "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    monitor = extension(
+    """Bounds of the whole process: connections, and the heap, which a flood of half-sent bodies would fill."""
+    connections = extension(
         "resource_monitors.global_downstream_max_connections",
-        kind,
+        "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         {"max_active_downstream_connections": _CONNECTIONS},
     )
-    return {"resource_monitors": [monitor]}
+    heap = extension(
+        _HEAP.removeprefix("envoy."),
+        "extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+        {"max_heap_size_bytes": _HEAP_BYTES},
+    )
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [connections, heap],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": _TRACKED},
+        "actions": [
+            {"name": "envoy.overload_actions.reset_high_memory_stream", "triggers": [_beyond(0.8, 0.95)]},
+            {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": [_beyond(0.95)]},
+        ],
+    }
+
+
+def _beyond(share: float, full: float = 0.0) -> Json:
+    """A trigger at a share of the heap; with a second one it grows between the two."""
+    grows: Json = {"scaled": {"scaling_threshold": share, "saturation_threshold": full}}
+    return {"name": _HEAP, **(grows if full else {"threshold": {"value": share}})}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from remit.gateway import answers, filters, sites, streams
 from remit.gateway.hcm import answered
 from remit.gateway.headers import SERVICE, SERVICE_WEBSOCKET
-from remit.gateway.plan import Folder, Plan
+from remit.gateway.plan import Folder, Mode, Plan
 from remit.gateway.typed import Json
 
 PROOF = "proof"
@@ -59,9 +59,8 @@ def _routes(plan: Plan, folder: Folder, scheme: str) -> Iterator[Json]:
     if site.socket:
         yield _own(plan, folder, scheme, sites.to(site, sites.socket(prefix), site.socket, **bounds, **sites.UPGRADE))
     if site.rest:
-        opened = sites.to(site, streams.events(prefix), site.rest, watched=True, **bounds)
-        yield _own(plan, folder, scheme, opened)
-        yield _own(plan, folder, scheme, sites.to(site, {"prefix": prefix}, site.rest, **bounds))
+        watched = site.mode is Mode.WEB  # any answer of a web service may stay open, whatever its caller says
+        yield _own(plan, folder, scheme, sites.to(site, {"prefix": prefix}, site.rest, watched=watched, **bounds))
 
 
 def _own(plan: Plan, folder: Folder, scheme: str, route: Json) -> Json:

@@ -121,11 +121,13 @@ def _calls(plan: Plan, site: Site, shut: Json) -> list[Json]:
 
 
 def _rest(plan: Plan, site: Site, shut: Json) -> list[Json]:
+    """All else. Any answer of a web service may stay open, whatever its caller says, so that each is watched."""
     if site.rest is None:
         return [answered({"prefix": "/"}, 404, **shut)]
     _, listed = streams.matches(plan.settings)
-    open_ones = [streams.events("/")] if site.mode.assertion else listed
-    return [*(to(site, match, site.rest, watched=True) for match in open_ones), to(site, {"prefix": "/"}, site.rest)]
+    open_ones = [] if site.mode.assertion else listed
+    rest = to(site, {"prefix": "/"}, site.rest, watched=site.mode is Mode.WEB)
+    return [*(to(site, match, site.rest, watched=True) for match in open_ones), rest]
 
 
 def to(site: Site, match: Json, upstream: Upstream, *, watched: bool = False, **action: Any) -> Json:

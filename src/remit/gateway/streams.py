@@ -48,12 +48,6 @@ def matches(settings: GatewaySettings) -> tuple[list[Json], list[Json]]:
     return calls, [{"safe_regex": {"regex": f".*(?:{ends}|%.*)"}}] if ends else []
 
 
-def events(prefix: str) -> Json:
-    """How a route knows a GET of a web application whose answer will stay open: by what the caller accepts."""
-    accepted = {"name": "accept", "string_match": {"contains": "text/event-stream", "ignore_case": True}}
-    return {"prefix": prefix, "headers": [accepted]}
-
-
 def _is_grpc(method: str) -> bool:
     """Whether it is a gRPC path (`/package.Service/Method`) rather than the end of a REST path."""
     return method.startswith("/") and "." in method

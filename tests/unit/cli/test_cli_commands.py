@@ -19,6 +19,7 @@ from remit.cli import audit, catalogue, output
 from remit.cli.audit import moment
 from remit.model.errors import Refused, RemitError
 from remit.model.reasons import Reason
+from remit.model.secret import AccessToken
 from remit.settings.read import read
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso" / "remit.yaml"
@@ -78,7 +79,7 @@ def test_the_version(run):
     [
         (("frobnicate",), "no such command 'frobnicate'", "run `remit --help`"),
         (("--frob",), "no such option", "run `remit --help`"),
-        (("token",), "missing argument 'gs://PROJECT'", "run `remit token --help`"),
+        (("token",), "missing argument 'gs://PROJECT|remit'", "run `remit token --help`"),
         (("run", "--", "true"), "missing option '--project'", "run `remit run --help`"),
         (("audit", "query", "--limit", "0"), "invalid value for '--limit'", "run `remit audit query --help`"),
         (("audit", "query", "--outcome", "x"), "invalid value for '--outcome'", "run `remit audit query --help`"),
@@ -247,3 +248,16 @@ def test_the_module_is_the_command():
     found = subprocess.run([sys.executable, "-m", "remit.cli", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("remit, version")
     assert audit.command.help.startswith("Ask the record")
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [((), "eyJ.a.b\n"), (("--json",), '{"access_token": "eyJ.a.b", "token_type": "Bearer"}\n')],
+)
+def test_ones_own_token_for_the_second_door(run, monkeypatch, words, printed):
+    class Signed:
+        def token(self):
+            return AccessToken("eyJ.a.b")
+
+    monkeypatch.setattr("remit.sdk.sign_in.current", Signed)
+    assert run("token", "remit", *words) == (0, printed, "")
