@@ -33,7 +33,7 @@ def command(resource: str, *, as_json: bool) -> None:
     if project == resource or not project:
         raise RemitError(
             f"`{resource}` is not a resource that a token can be had for",
-            hint="name a project, gs://PROJECT, or `remit`",
+            hint="name a project: gs://PROJECT, or `remit`",
         )
     sign_in = current()
     exchanged = Broker(sign_in.configuration.url).storage_token(sign_in.token(), project)
