@@ -22,6 +22,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from remit.arbiter.streams import Streams
 from remit.gateway.certificates import ensure
 from remit.gateway.envoy import Envoy
 from remit.gateway.settings import Address, Endpoint, GatewaySettings, ServiceRoute
@@ -615,3 +616,22 @@ def another_world() -> Iterator[Callable[..., World]]:
 
     with contextlib.ExitStack() as stack:
         yield make
+
+
+@pytest.fixture
+def watched(town: World) -> Iterator[None]:
+    """Every stream may stay open."""
+
+    def find(decision: str) -> dict[str, Any]:
+        now = int(time.time())
+        return {"decision": decision, "outcome": "permit", "at": now * 10**6, "expires": now + 600, "principal": "p"}
+
+    async def begin() -> contextlib.AsyncExitStack:
+        stack = contextlib.AsyncExitStack()
+        streams = Streams(find, lambda record, _: False)
+        await stack.enter_async_context(streams.listening(town.settings.streams_socket))
+        return stack
+
+    stack = town.loop.run(begin())
+    yield
+    town.loop.run(stack.aclose())

@@ -7,8 +7,7 @@ import time
 import grpc
 import pytest
 
-from remit.arbiter.streams import Streams
-
+pytestmark = pytest.mark.usefixtures("watched")
 WAYS = ["folder", "tunnel", "endpoint"]
 BOARD = "board.example.com"
 VERTEX = "us-central1-aiplatform.googleapis.com"
@@ -133,26 +132,6 @@ def test_an_early_hint_sets_no_cookie(town, way):
             assert b"remit" not in connection.recv(4096).lower()
 
 
-@pytest.fixture
-def watched(town):
-    """Every stream may stay open."""
-
-    def find(decision):
-        now = int(time.time())
-        return {"decision": decision, "outcome": "permit", "at": now * 10**6, "expires": now + 600, "principal": "p"}
-
-    async def begin():
-        stack = contextlib.AsyncExitStack()
-        streams = Streams(find, lambda record, _: False)
-        await stack.enter_async_context(streams.listening(town.settings.streams_socket))
-        return stack
-
-    stack = town.loop.run(begin())
-    yield
-    town.loop.run(stack.aclose())
-
-
-@pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_smuggled_behind_a_websocket_that_did_not_open(town, way):
     """The application answers as to any GET; what came right behind must not be its next request."""

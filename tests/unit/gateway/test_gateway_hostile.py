@@ -15,6 +15,7 @@ import pytest
 
 from remit.gateway.headers import OBJECTS, PASSED, SERVICE
 
+pytestmark = pytest.mark.usefixtures("watched")
 VERTEX = "us-central1-aiplatform.googleapis.com"
 STORAGE = "storage.googleapis.com"
 WAYS = ["tunnel", "endpoint", "folder"]
