@@ -125,7 +125,11 @@ def test_written_entries_take_the_requests_defaults(world):
     [
         ("list", {"resourceNames": [PROJECT]}, contoso.account("auditor", contoso.FRAUD_TEST)),
         ("list", {"resourceNames": [PROJECT, "projects/contoso-churn-prod"]}, ENGINEER),
-        ("write", {"logName": f"{PROJECT}/logs/x", "entries": [{"textPayload": "x"}]}, ENGINEER),
+        (
+            "write",
+            {"logName": f"{PROJECT}/logs/x", "entries": [{"textPayload": "x"}]},
+            contoso.account("auditor", contoso.FRAUD_TEST),
+        ),
     ],
 )
 def test_without_the_permission_it_is_403_and_written_down(world, verb, body, email):
