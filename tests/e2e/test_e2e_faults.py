@@ -226,7 +226,7 @@ def test_a_broken_policy_changes_nothing_and_is_named(world: Any) -> None:
     try:
         wait(lambda: f"{file}:{line}:" in said(), 3)
         assert "the last good set stays" in said()
-        jobs = (f"/v1/{TEST}/customJobs/{time.time_ns()}{number}" for number in range(2))
+        jobs = (f"/v1/{TEST}/models/{time.time_ns()}{number}" for number in range(2))
         assert world.ask("dana", "GET", next(jobs)).status == 404
         before = policy_version(world)
         assert world.ask("dana", "GET", next(jobs)).status == 404
@@ -307,7 +307,7 @@ def test_no_token_crosses_while_the_token_service_comes_and_goes(world: Any) -> 
         with world.tunnel(identity=tokens[index]) as tunnel:
             while not over.is_set() or not found or found[-1][2] != 404:
                 job = f"{time.time_ns()}{index:02}"
-                reply = tunnel.ask("GET", f"/v1/{TEST}/customJobs/{job}")
+                reply = tunnel.ask("GET", f"/v1/{TEST}/models/{job}")
                 found.append((names[index], job, reply.status))
                 assert reply.status in {404, 503}
                 time.sleep(0.02)
@@ -320,7 +320,7 @@ def test_no_token_crosses_while_the_token_service_comes_and_goes(world: Any) -> 
     accounts = {"dana": "ml-engineer@", "ada": "data-scientist@"}
     upstream = {
         entry["protoPayload"]["resourceName"].rpartition("/")[2]: entry["protoPayload"]["authenticationInfo"]
-        for entry in world.cloud("GetCustomJob")
+        for entry in world.cloud("GetModel")
     }
     statuses = {status for _, _, status in asked}
     assert statuses == {404, 503}

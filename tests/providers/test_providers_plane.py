@@ -259,7 +259,7 @@ def delegating(entry: dict[str, Any]) -> str:
 @pytest.mark.promise("V11")
 def test_a_person_of_another_provider_calls_vertex(plane: Plane, running: ModuleType, nonce: str) -> None:
     token = plane.token(running.DANA)
-    reply = plane.ask(token, "GET", f"{TEST}/customJobs/{nonce}")
+    reply = plane.ask(token, "GET", f"{TEST}/models/{nonce}")
     assert reply.status == 404, reply.body  # Google's own answer: there is no such job
     assert plane.google(nonce).endswith(f"/subject/okta/{running.DANA}")
     entry = launch(plane, token, nonce)
@@ -323,7 +323,7 @@ def test_a_token_that_proves_nothing_gets_nowhere(
     plane: Plane, worthless: dict[str, tuple[str, str]], which: str, nonce: str
 ) -> None:
     token, reason = worthless[which]
-    reply = plane.ask(token, "GET", f"{TEST}/customJobs/{nonce}")
+    reply = plane.ask(token, "GET", f"{TEST}/models/{nonce}")
     assert (reply.status, reply.reason) == (401, reason)
     assert plane.world.cloud(nonce) == []
 
@@ -333,7 +333,7 @@ def test_groups_of_one_directory_are_not_those_of_another(plane: Plane, nonce: s
     reply = plane.ask(token, "POST", f"{TEST}/customJobs", job(nonce, trainer(TEST)))
     assert (reply.status, reply.reason) == (403, "no_policy_permits")
     assert plane.world.cloud(nonce) == []
-    assert plane.ask(token, "GET", f"{TEST}/customJobs/{nonce}").status == 404  # a data scientist, as the provider says
+    assert plane.ask(token, "GET", f"{TEST}/models/{nonce}").status == 404  # a data scientist, as the provider says
     assert plane.google(nonce).endswith(f"/subject/okta/{MALLORY}")
 
 
@@ -342,12 +342,12 @@ def test_somebody_of_another_provider_is_revoked(plane: Plane, running: ModuleTy
     done = plane.world.remit("revoke", f"okta/{running.DANA}", *config)
     assert done.returncode == 0, done.stderr
     try:
-        reply = plane.ask(token, "GET", f"{TEST}/customJobs/{nonce}")
+        reply = plane.ask(token, "GET", f"{TEST}/models/{nonce}")
         assert (reply.status, reply.reason) == (403, "revoked")
-        assert plane.ask(plane.world.entra.token("dana"), "GET", f"{TEST}/customJobs/{nonce}").status == 404
+        assert plane.ask(plane.world.entra.token("dana"), "GET", f"{TEST}/models/{nonce}").status == 404
     finally:
         assert plane.world.remit("revoke", "--lift", f"okta/{running.DANA}", *config).returncode == 0
-    assert plane.ask(token, "GET", f"{TEST}/customJobs/{nonce}-2").status == 404
+    assert plane.ask(token, "GET", f"{TEST}/models/{nonce}-2").status == 404
 
 
 # One policy.
@@ -385,7 +385,7 @@ def outcome(plane: Plane, token: str, what: str, where: str) -> str:
     name = str(time.time_ns())
     elsewhere = PROD if where == TEST else TEST
     method, target, body = {
-        "observe": ("GET", f"{where}/customJobs/{name}", None),
+        "observe": ("GET", f"{where}/models/{name}", None),
         "use": ("POST", f"{where}/endpoints/{name}:predict", {"instances": [name]}),
         "launch": ("POST", f"{where}/customJobs", job(name, trainer(where))),
         "launch as another project": ("POST", f"{where}/customJobs", job(name, trainer(elsewhere))),
@@ -531,7 +531,7 @@ def test_a_saml_session_gets_a_credential_of_its_own(
 
     transport = httpx.HTTPTransport(uds=str(plane.world.settings.gateway.arbiter_socket))
     host = "us-central1-aiplatform.googleapis.com"
-    target = f"/v1/{TEST}/customJobs/{nonce}"
+    target = f"/v1/{TEST}/models/{nonce}"
     headers = {"host": host, "cookie": f"{SESSION}={visitor.cookies[SESSION]}", "x-remit-peer": "127.0.0.1"}
     with httpx.Client(transport=transport) as proxy:
         permit = proxy.get(f"http://arbiter/check{target}", headers=headers)
@@ -559,7 +559,7 @@ def test_a_change_of_keys_holds_within_a_minute(plane: Plane, running: ModuleTyp
     old = plane.token(running.DANA)
 
     def believed(token: str) -> bool:
-        return bool(plane.ask(token, "GET", f"{TEST}/customJobs/n{time.time_ns():x}").status == 404)
+        return bool(plane.ask(token, "GET", f"{TEST}/models/n{time.time_ns():x}").status == 404)
 
     assert believed(old)
     plane.okta.restart(jwks={"keys": running.new_keys("second")})

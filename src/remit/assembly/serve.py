@@ -77,6 +77,9 @@ class Plane:
         settings = self._settings
         rooms.judge(settings)  # policies that are not good: refuse to start, with every problem
         evidence.install(settings)
+        own = settings.gateway.runtime.parent / "serve.pid"
+        own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own.write_text(f"{os.getpid()}\n", encoding="ascii")
         with evidence.writing(settings) as engine:
             ledger = evidence.ledger(settings, engine)
             async with http_client() as client:
@@ -160,9 +163,6 @@ def url(settings: Settings) -> str:
 def serve(settings: Settings) -> None:
     """Runs the whole plane until SIGTERM or SIGINT; after SIGHUP, as a new program in the place of this one."""
     plane = Plane(settings)
-    file = settings.gateway.runtime.parent / "serve.pid"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.write_text(f"{os.getpid()}\n", encoding="ascii")
 
     async def run(stop: asyncio.Event) -> bool:
         reloading = asyncio.Event()
@@ -172,7 +172,6 @@ def serve(settings: Settings) -> None:
 
     if asyncio.run(_until_told(run)):
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program, anew
-    file.unlink(missing_ok=True)
 
 
 async def _on(event: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:

@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import json
 import re
+import ssl
 import threading
 import time
 import webbrowser
@@ -231,6 +232,9 @@ def test_an_environment_with_a_secret(lab_environment, monkeypatch):
 
 def test_the_asynchronous_family(federated, certificate, monkeypatch):
     from azure.identity import aio
+
+    # aiohttp looks for roots once, when whoever is the first imports it
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context())
 
     async def ask(credential):
         async with credential:
