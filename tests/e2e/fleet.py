@@ -37,7 +37,7 @@ TENANT = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
 CLI = "a0000000-0000-4000-8000-000000000002"
 AUTHORITY = f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0"
 VERTEX = "us-central1-aiplatform.googleapis.com"
-JOB = "/v1/projects/contoso-fraud-test/locations/us-central1/customJobs/1"
+MODEL = "/v1/projects/contoso-fraud-test/locations/us-central1/models/1"
 _PEOPLE = ("dana", "ada", "sam", "gil", "zoe", "una", "olga")
 OIDS = {name: f"0d000000-0000-4000-8000-00000000000{n}" for n, name in enumerate(_PEOPLE, 1)}
 ANSWER = b'{"name":"answered"}'
@@ -299,7 +299,7 @@ class Connection:
         try:
             self._streams = self._streams or await self._open()
             reader, writer = self._streams
-            lines = f"GET {JOB} HTTP/1.1\r\nHost: {VERTEX}\r\nAuthorization: Bearer {self._session.token}\r\n\r\n"
+            lines = f"GET {MODEL} HTTP/1.1\r\nHost: {VERTEX}\r\nAuthorization: Bearer {self._session.token}\r\n\r\n"
             writer.write(lines.encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
             headers = dict(line.split(": ", 1) for line in head[1:-2])

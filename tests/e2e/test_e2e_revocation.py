@@ -284,12 +284,7 @@ def test_one_ledger_with_the_segments_of_all_gateways_verifies(fleet: Any) -> No
 
 PREDICT = "/google.cloud.aiplatform.v1.PredictionService/Predict"
 ENDPOINT = "projects/contoso-fraud-test/locations/us-central1/endpoints/1"
-UPGRADE = (
-    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-)
 EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n6\r\ndata:1\r\n"
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello!"
 CUT_WITHIN = 5.0  # seconds
 
 
@@ -297,17 +292,16 @@ CUT_WITHIN = 5.0  # seconds
 def streaming(fleet: Any, folder: Path, loop: Any) -> Iterator[Any]:
     """An Envoy of the first plane's, before its own arbiter, that serves streams.
 
-    No method of the catalogue streams yet, and so `remit serve` lists none. Here three that are served are treated as
-    if their answers stayed open, which Google's side, a fake, lets them.
+    Two methods are treated as if their answers stayed open, which Google's side, a fake, lets them. WebSockets are
+    services' alone, and theirs are cut in `test_e2e_services.py`.
     """
     gateway.IDLE = PREDICT
     upstream = gateway.Upstream(loop, folder)
-    upstream.answer = lambda seen: gateway.Reply(hold=SWITCHED if seen.one("upgrade") else EVENTS)
+    upstream.answer = lambda _: gateway.Reply(hold=EVENTS)
     plane = fleet.planes[0]
     settings = replace(
         gateway_settings(plane.settings),
         streams=(":rawPredict", PREDICT),
-        websockets=(lib.VERTEX,),
         listen_port=free_port(),
         access_log=folder / "streams" / "access.log",
         admin_socket=folder / "streams.sock",
@@ -329,19 +323,19 @@ def streaming(fleet: Any, folder: Path, loop: Any) -> Iterator[Any]:
 
 
 class Held:
-    """A stream over HTTP/1.1: server-sent events, or a WebSocket."""
+    """Server-sent events over HTTP/1.1."""
 
-    def __init__(self, fleet: Any, settings: Any, session: Any, *, websocket: bool) -> None:
+    def __init__(self, fleet: Any, settings: Any, session: Any) -> None:
         raw = socket.create_connection(("127.0.0.1", settings.listen_port), 10)
         raw.sendall(f"CONNECT {lib.VERTEX}:443 HTTP/1.1\r\nHost: {lib.VERTEX}:443\r\n\r\n".encode())
         assert b" 200 " in raw.recv(1000)
         context = ssl.create_default_context(cadata=fleet.planes[0].roots)
         self._inner = context.wrap_socket(raw, server_hostname=lib.VERTEX)
-        first = f"GET {lib.JOB}" if websocket else f"POST /v1/{ENDPOINT}:rawPredict"
-        more = UPGRADE if websocket else "Content-Length: 2\r\nContent-Type: application/json\r\n"
+        first = f"POST /v1/{ENDPOINT}:rawPredict"
+        more = "Content-Length: 2\r\nContent-Type: application/json\r\n"
         head = f"{first} HTTP/1.1\r\nHost: {lib.VERTEX}\r\nAuthorization: Bearer {session.token}\r\n{more}\r\n"
-        self._inner.sendall(head.encode() + (b"" if websocket else b"{}"))
-        seen, end = b"", b"hello!" if websocket else b"data:1\r\n"
+        self._inner.sendall(head.encode() + b"{}")
+        seen, end = b"", b"data:1\r\n"
         while end not in seen and (data := self._inner.recv(1000)):
             seen += data
         assert end in seen, seen
@@ -381,9 +375,8 @@ class Call:
 
 
 STREAMS: dict[str, Callable[[Any, Any, Any], Any]] = {
-    "events": lambda fleet, settings, session: Held(fleet, settings, session, websocket=False),
+    "events": Held,
     "gRPC": Call,
-    "websocket": lambda fleet, settings, session: Held(fleet, settings, session, websocket=True),
 }
 
 
