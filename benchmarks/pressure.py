@@ -27,11 +27,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import slow
 from callers import HOST, Load, Shape
 from figures import RESULTS, keep, machine, versions
 from gateway import DECISION, ISSUER, answering, free_port, gateway, shapes, signed
 from rich.console import Console
 from rich.table import Table
+from slow import head
 
 from remit.arbiter.streams import Streams
 from remit.gateway.envoy import Envoy
@@ -39,10 +41,6 @@ from remit.gateway.settings import Address, Endpoint, ServiceRoute
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARD = "board.example.com"
-KINDS = ("silent", "half_tls", "headers", "body", "upload")
-"""Slow clients: who connects and says nothing; who begins TLS in a tunnel and stops; who sends headers, a prediction's
-body, or an upload to a web service, a byte a second each."""
-_LIMIT = 16_384  # descriptors: each stream takes four of them, two in Envoy
 _MB = 1_000_000
 _STEADY = 16  # seconds between crashes, which come by turns: what lived for 30 is replaced at once
 _GIVEN_UP = 60  # seconds
@@ -187,62 +185,10 @@ async def _stream(at: Town, context: ssl.SSLContext | None) -> tuple[asyncio.Str
 # slow clients
 
 
-def be_slow(kind: str, port: int, roots: str, token: str, number: int) -> None:
-    """The process of slow clients: says how many it holds, and goes on until it is ended."""
-    context = ssl.create_default_context(cafile=roots)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_LIMIT, _LIMIT))
-
-    async def one(place: int) -> None:
-        await asyncio.sleep(place / number)
-        while True:  # whoever is shown the door comes again
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await _begun(kind, port, context, token)
-                try:
-                    while not reader.at_eof():
-                        if kind not in {"silent", "half_tls"}:
-                            writer.write(b"x")
-                        await asyncio.sleep(1)
-                finally:
-                    writer.transport.abort()
-            await asyncio.sleep(0.5)
-
-    async def all_of_them() -> None:
-        tasks = [asyncio.create_task(one(place)) for place in range(number)]
-        await asyncio.sleep(3)
-        print("slow", flush=True)
-        await asyncio.gather(*tasks)
-
-    asyncio.run(all_of_them())
-
-
-async def _begun(kind: str, port: int, context: ssl.SSLContext, token: str) -> tuple[Any, Any]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    if kind == "headers":
-        writer.write(b"GET /apps/board/x HTTP/1.1\r\nHost: slow\r\nX-Slow: ")
-    elif kind == "upload":
-        writer.write(_head("PUT /apps/board/x", "slow", token))
-    elif kind in {"half_tls", "body"}:
-        writer.write(f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n".encode())
-        await reader.readuntil(b"\r\n\r\n")
-        if kind == "half_tls":
-            writer.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
-        else:
-            await writer.start_tls(context, server_hostname=HOST)
-            writer.write(_head("POST /v1/projects/p/locations/l/endpoints/1:predict", HOST, token))
-    return reader, writer
-
-
-def _head(line: str, host: str, token: str, length: int = 100_000) -> bytes:
-    kind = "Content-Type: application/json\r\n"
-    return (
-        f"{line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{kind}Content-Length: {length}\r\n\r\n"
-    ).encode()
-
-
 @contextlib.contextmanager
 def slow_clients(at: Town, kind: str, number: int) -> Iterator[None]:
     """So many of them, for as long as the block."""
-    command = [sys.executable, __file__, "--slow", kind, str(at.port), str(at.envoy.authority), at.token, str(number)]
+    command = [sys.executable, slow.__file__, kind, str(at.port), str(at.envoy.authority), at.token, str(number)]
     read, write = os.pipe()
     with os.fdopen(read, encoding="ascii") as said, subprocess.Popen(command, stdout=write) as process:
         os.close(write)
@@ -326,7 +272,7 @@ def _open_huge(at: Town, declared: int) -> ssl.SSLSocket:
     while not raw.recv(4096).endswith(b"\r\n\r\n"):
         pass
     stream = at.context().wrap_socket(raw, server_hostname=HOST)
-    stream.sendall(_head("POST /v1/projects/p/locations/l/endpoints/1:predict", HOST, at.token, declared))
+    stream.sendall(head("POST /v1/projects/p/locations/l/endpoints/1:predict", HOST, at.token, declared))
     stream.settimeout(0.05)
     return stream
 
@@ -390,9 +336,6 @@ def permitted(world: Any) -> bool:
         return False
 
 
-# all of it
-
-
 async def measured(options: argparse.Namespace) -> dict[str, Any]:
     """Everything but crashes, each on a gateway of its own: memory that was used once is not given back."""
     found: dict[str, Any] = {"idle": [], "slow": [], "huge": []}
@@ -400,7 +343,7 @@ async def measured(options: argparse.Namespace) -> dict[str, Any]:
         async with alone() as at:
             row = await idle_streams(at, options.streams, tunnel=tunnel)
         found["idle"].append({"way": "tunnel and TLS" if tunnel else "folder", **row})
-    for kind in KINDS:
+    for kind in slow.KINDS:
         async with alone() as at:
             how = {"rounds": options.rounds, "requests": options.requests}
             found["slow"].append(await asyncio.to_thread(beside, at, kind, options.clients, **how))
@@ -440,14 +383,10 @@ def main() -> int:
     parser.add_argument("--crashes", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: two minutes")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--slow", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.slow:
-        kind, port, roots, token, number = options.slow
-        be_slow(kind, int(port), roots, token, int(number))
     if options.quick:
         options.rounds, options.requests, options.crashes = 2, 800, 1
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_LIMIT, _LIMIT))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (slow.LIMIT, slow.LIMIT))
     found = asyncio.run(measured(options))
     found["crashes"] = crashes(options.crashes)
     show(found)

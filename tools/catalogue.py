@@ -15,7 +15,7 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,8 @@ SOURCES = ROOT / "tools" / "data"
 DESCRIPTORS = ROOT / "src" / "remit" / "googleapis"
 TABLE = ROOT / "src" / "remit" / "catalogue" / "data" / "vertex.json"
 VERSIONS = ("v1", "v1beta1")
+_OPERATION_TYPE = ".google.longrunning.Operation"
+_WORK = ("Jobs", ".schedules", ".trainingPipelines")  # collections of what runs, whose `create` answers with the thing
 
 # Answers from a model, an index or an engine that exists: nothing is stored and no work is left running.
 _USE = frozenset(
@@ -150,6 +152,15 @@ def group(method: str, *, known: bool) -> str:
     return "change"
 
 
+def starts(one: "Form", verb: str, answers: Mapping[str, str]) -> bool:
+    """Whether the answer names what belongs to the caller from then on: a new operation, or a job that it created."""
+    if not one.grpc:  # no descriptor tells: what it creates, or a video that takes its time
+        return verb == "POST" and one.id.endswith((".create", ".predictLongRunning"))
+    collection, _, method = one.id.rpartition(".")
+    job = method == "create" and collection.endswith(_WORK)
+    return ".operations." not in one.id and (job or any(answers.get(call) == _OPERATION_TYPE for call in one.grpc))
+
+
 @dataclass
 class Form:
     """One REST form of a method, or the one that a procedure's HTTP rule gives it."""
@@ -189,8 +200,7 @@ def _discovery(version: str) -> dict[str, Any]:
 
 def _rules(version: str) -> Iterator[tuple[str, str, str]]:
     """`(package.Service/Method, verb, path)` of every HTTP rule in a version's descriptors, `*` for each variable."""
-    packed = (DESCRIPTORS / f"vertex_{version}.binpb.gz").read_bytes()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(gzip.decompress(packed)).file:
+    for file in _files(version):
         for service in file.service:
             for method in service.method:
                 rule = method.options.Extensions[annotations_pb2.http]
@@ -198,6 +208,23 @@ def _rules(version: str) -> Iterator[tuple[str, str, str]]:
                     verb = next((verb for verb in _VERBS if getattr(one, verb)), "get")
                     path = re.sub(r"\{\w[\w.]*=([^}]+)\}", r"\1", getattr(one, verb)).removeprefix("/")
                     yield f"{file.package}.{service.name}/{method.name}", verb.upper(), path
+
+
+def _answers() -> dict[str, str]:
+    """The type that each procedure answers with."""
+    return {
+        f"{file.package}.{service.name}/{method.name}": method.output_type
+        for version in VERSIONS
+        for file in _files(version)
+        for service in file.service
+        for method in service.method
+    }
+
+
+@cache
+def _files(version: str) -> tuple[descriptor_pb2.FileDescriptorProto, ...]:
+    packed = (DESCRIPTORS / f"vertex_{version}.binpb.gz").read_bytes()
+    return tuple(descriptor_pb2.FileDescriptorSet.FromString(gzip.decompress(packed)).file)
 
 
 def _named(verb: str, form: str) -> str:
@@ -223,7 +250,7 @@ def table() -> str:
     iam = json.loads((SOURCES / "vertex_iam.json").read_text())
     reviewed = {row[0]: row[1] for row in json.loads((SOURCES / "vertex_reviewed.json").read_text())["permissions"]}
     existing = frozenset(iam["permissions"])
-    rows = []
+    answers, rows = _answers(), []
     for (verb, form), one in sorted(forms().items(), key=lambda item: (item[1].id, item[0])):
         needed, source = permissions(one.id, iam["methods"], reviewed, existing)
         row = {
@@ -233,6 +260,7 @@ def table() -> str:
             "versions": sorted(one.versions),
             "grpc": sorted(one.grpc),
             "group": group(one.id, known=bool(needed)),
+            "starts": starts(one, verb, answers),
             "permissions": sorted(needed),
             "source": source,
             "carries": _carried(one.id),

@@ -266,6 +266,7 @@ def server_streaming_predict(program: Program) -> None:
 def a_stream_from_the_client_is_refused(program: Program) -> None:
     """A decision covers one message, so that nobody can send a second one behind it. Over REST the SDK has none."""
     ask = program.held["endpoint"].stream_direct_predict
+    # over REST it is the SDK's own error, before anything is sent
     kind = "PermissionDenied" if program.transport == "grpc" else "NotImplementedError"
     error = raised(lambda: list(ask(inputs_iterator=iter([[_tensor()]]))), kind)
     assert program.transport == "rest" or "methods on which the client streams" in str(error)

@@ -39,7 +39,7 @@ def bench() -> Iterator[ModuleType]:
         yield sys.modules["pressure"]
     finally:
         sys.path.remove(str(BENCHMARKS))
-        for name in ("pressure", "gateway", "callers", "upstreams", "figures"):
+        for name in ("pressure", "slow", "gateway", "callers", "upstreams", "figures"):
             if name not in before:
                 sys.modules.pop(name, None)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from remit.access.decide import Rooms
 from remit.model.causes import Cause
-from remit.model.errors import RemitError
+from remit.model.errors import NotRecorded, RemitError
 from remit.model.outcome import Outcome
 from remit.model.record import answer_record
 from remit.model.wire import Answered, UpstreamAnswer
@@ -94,7 +94,11 @@ class Learn:
         while len(self._written) > _REMEMBERED:
             self._written.popitem(last=False)
         entry = answer_record(decision, self._rooms.clock(), answer.status, cause, said.detail)
-        await self._rooms.recorder.record(entry)
+        try:
+            await self._rooms.recorder.record(entry)
+        except NotRecorded:
+            self._written.pop(key, None)  # the next one tries again
+            raise
 
 
 def _could_start(record: Record, name: str, answer: UpstreamAnswer) -> bool:

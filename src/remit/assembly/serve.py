@@ -30,6 +30,7 @@ from remit.audit.recorder import LedgerRecorder
 from remit.catalogue import leasable_fields, leasable_grpc, streaming_grpc, streams
 from remit.catalogue.services import walked
 from remit.gateway.envoy import Envoy
+from remit.gateway.process import children
 from remit.gateway.settings import GatewaySettings
 from remit.identity.tokens.keys import http_client
 from remit.model.errors import RemitError
@@ -74,6 +75,14 @@ class Plane:
 
         Raises `RemitError` when it cannot start.
         """
+        reaped = [asyncio.create_task(one.ended()) for one in children()]  # the program before this one started them
+        try:
+            return await self._run(stop)
+        finally:
+            for task in reaped:
+                task.cancel()
+
+    async def _run(self, stop: asyncio.Event) -> bool:
         settings = self._settings
         rooms.judge(settings)  # policies that are not good: refuse to start, with every problem
         evidence.install(settings)
@@ -97,8 +106,10 @@ class Plane:
             settings = read(self._settings.file)
             rooms.judge(settings)
             await Envoy(gateway_settings(settings)).validate()
-        except (RemitError, TimeoutError) as error:
-            _log.error("the new configuration is not taken, the old one stays: %s", error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with what is new, what runs goes on
+            _log.error("the new configuration is not taken, the old one stays: %s", error or type(error).__name__)
+            return
+        if stop.is_set():  # told to end meanwhile
             return
         self._leaving = True
         stop.set()
@@ -171,6 +182,7 @@ def serve(settings: Settings) -> None:
             return await plane.run(stop)
 
     if asyncio.run(_until_told(run)):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the new program listens: it would die of another one
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very program, anew
 
 

@@ -63,7 +63,7 @@ class Catalogue:
             operations,
             leasable=leasable,
             lease_key_fields=(served.binding.field,) if leasable and wire.grpc else (),
-            starts=rules.starts(served.method),
+            starts=served.method.starts,
             stampable=read.message is not None and stamp.stampable(served.method),
         )
 
@@ -155,7 +155,7 @@ def _read_grpc(api: Api, wire: WireRequest) -> tuple[Served, Read]:
         raise Refused(Reason.RESOURCE_UNKNOWN, f"{shown(name)} is not a name that this method takes")
     _check_size(served, wire)
     if not _data_only(served):
-        grpc_wire.read_untyped(wire.body, message)
+        grpc_wire.read_untyped(wire.body, message, rules.data(served.method))
     return served, Read(name, message, _document(served, message, name))
 
 

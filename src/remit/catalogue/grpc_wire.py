@@ -13,6 +13,8 @@ routers and is not looked at). Two ways to know:
 Sources: protobuf.dev/programming-guides/encoding, grpc/grpc doc/PROTOCOL-HTTP2.md.
 """
 
+from collections.abc import Container
+
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
@@ -56,11 +58,16 @@ def read(body: bytes, kind: type[Message]) -> Message:
     return message
 
 
-def read_untyped(body: bytes, message: Message) -> None:
-    """Holds what `read` did not enter to the same rules, for a method that is decided on by it; raises `Refused`."""
+def read_untyped(body: bytes, message: Message, data: Container[str] = ()) -> None:
+    """Holds what `read` did not enter to the same rules, for a method that is decided on by it; raises `Refused`.
+
+    `data`: fields of the message itself that are a model's all the same.
+    """
     payload = _payload(body)
     if message.SerializeToString() != payload:
-        _Walk(payload, entering=True).message(descriptor(message), 0, len(payload))
+        kind = descriptor(message)
+        left = {field.full_name for field in kind.fields if field.name in data}
+        _Walk(payload, entering=True, left=left).message(kind, 0, len(payload))
 
 
 def _payload(body: bytes) -> bytes:
@@ -80,9 +87,10 @@ def _unclear(what: str) -> Refused:
 class _Walk:
     """One strict pass over bytes."""
 
-    def __init__(self, data: bytes, *, entering: bool = False) -> None:
+    def __init__(self, data: bytes, *, entering: bool = False, left: Container[str] = ()) -> None:
         self._data = data
         self._entering = entering
+        self._left = left
         self._fields = 0
 
     def message(self, kind: Descriptor, position: int, end: int) -> None:
@@ -133,7 +141,7 @@ class _Walk:
     def _inside(
         self, field: FieldDescriptor, kind: Descriptor, start: int, stop: int, keys: set[tuple[str, bytes]]
     ) -> None:
-        if kind.full_name in UNTYPED and not self._entering:
+        if kind.full_name in UNTYPED and (not self._entering or field.full_name in self._left):
             return
         self.message(kind, start, stop)
         if kind.GetOptions().map_entry:

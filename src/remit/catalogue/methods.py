@@ -32,7 +32,8 @@ class Method:
     `verb` and `path`: that form, with `*` for each variable and no leading slash, empty where there is none, in the
     first of its `versions`; `source`: how its permission is known (`published`, `reviewed`, `derived`, `none`);
     `carries`: for `kms`, `network`, `serviceAccount` and `untyped` the body fields that can hold one; `grpc`: the
-    procedures of the same form, `package.Service/Method`.
+    procedures of the same form, `package.Service/Method`; `starts`: whether its answer names what belongs to the caller
+    from then on.
     """
 
     action: Action
@@ -42,6 +43,7 @@ class Method:
     carries: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NOTHING)
     versions: tuple[str, ...] = ()
     grpc: tuple[str, ...] = ()
+    starts: bool = False
 
     @property
     def form(self) -> str:
@@ -100,7 +102,8 @@ def _row(row: Mapping[str, Any]) -> Method:
     fields = {kind: tuple(names) for kind, names in row["carries"].items()}
     version = row["versions"][0]
     path = f"{version}{'' if row['path'].startswith(':') else '/'}{row['path']}"
-    return Method(action, row["http"], path, row["source"], fields, tuple(row["versions"]), tuple(row["grpc"]))
+    versions, grpc = tuple(row["versions"]), tuple(row["grpc"])
+    return Method(action, row["http"], path, row["source"], fields, versions, grpc, row["starts"])
 
 
 def _strongest(permissions: list[str]) -> str:

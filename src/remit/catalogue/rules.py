@@ -4,15 +4,12 @@ One reader for all methods: the message becomes a tree (`mentions.py`), and the 
 how much it asks for (`work.py`), and whether a part of it cannot be read (`untyped.py`). Here stand the exceptions that
 belong to methods: predictions on the caller's own endpoints are not walked, and work that names no account runs as an
 agent of the project, which is an account like any other.
-Sources: cloud.google.com/vertex-ai/docs/general/access-control (service agents), and for what an answer names the
-descriptor sets (`data/fields_starts.json`).
+Source: cloud.google.com/vertex-ai/docs/general/access-control (service agents).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -42,6 +39,7 @@ _OWN = frozenset(
 )
 # Of these the message may say besides how to explain, with addresses of examples: all but the data is looked at.
 _EXPLAIN = f"{_VERTEX}endpoints.explain"
+_DATA = ("instances", "parameters")
 _RAW = (".rawPredict", ".streamRawPredict")
 # Over REST the gateway leases these by their path: it looks whether a body could name another endpoint.
 _LEASED_BY_PATH = frozenset(f"{_VERTEX}endpoints.{verb}" for verb in ("predict", "rawPredict", "streamRawPredict"))
@@ -151,7 +149,12 @@ def leasable(method: Method) -> tuple[bool, bool]:
 
 def own(method: Method) -> bool:
     """Whether it is a prediction on an endpoint, in which all untyped values are data for the caller's own model."""
-    return method.action.id in _OWN
+    return method.action.id in _OWN and method.action.id != _EXPLAIN
+
+
+def data(method: Method) -> tuple[str, ...]:
+    """The fields of a message that are data for the caller's own model, where others beside them are looked at."""
+    return _DATA if method.action.id == _EXPLAIN else ()
 
 
 def raw(method: Method) -> bool:
@@ -168,21 +171,6 @@ def largest(method: Method) -> int:
     if raw(method) or method.action.id.endswith(_GENERATIVE):
         return _LARGEST_SENT
     return _LARGEST_PREDICTION if method.action.id in _OWN else _LARGEST
-
-
-def starts(method: Method) -> bool:
-    """Whether the answer names something that belongs to the caller from then on: an operation, or a created job."""
-    identifier = method.action.id
-    if identifier in _started():
-        return True
-    # of methods that no descriptor tells of: what they create, or a video that takes its time
-    return not method.grpc and identifier.endswith((".create", ".predictLongRunning")) and method.verb == "POST"
-
-
-@cache
-def _started() -> frozenset[str]:
-    text = resources.files("remit").joinpath("catalogue", "data", "fields_starts.json").read_text()
-    return frozenset(json.loads(text)["methods"])
 
 
 def _extra(
@@ -248,7 +236,7 @@ def _without_data(message: Message) -> Message:
     """A prediction without what is the model's own."""
     bare = type(message)()
     bare.CopyFrom(message)
-    for field in ("instances", "parameters"):
+    for field in _DATA:
         bare.ClearField(field)
     return bare
 

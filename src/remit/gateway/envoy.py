@@ -136,9 +136,14 @@ class Envoy:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={}
         )
-        async with asyncio.timeout(_VALIDATED_WITHIN):
-            said, _ = await process.communicate()
-        trial.unlink(missing_ok=True)
+        try:
+            said, _ = await asyncio.wait_for(process.communicate(), _VALIDATED_WITHIN)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise RemitError("Envoy did not say what it thinks of the configuration") from None
+        finally:
+            trial.unlink(missing_ok=True)
         if process.returncode:
             raise RemitError(f"Envoy refuses the configuration: {said.decode('utf-8', 'replace')[-600:].strip()}")
 
@@ -245,7 +250,7 @@ class Envoy:
             self._failures = 0
             return True
         _log.error("Envoy did not take over from the one before it: %s", self._said())
-        self._epochs.forget_newest()
+        await self._epochs.drop_newest(_STOP_WITHIN)
         return False
 
     def _command(self) -> tuple[str, ...]:

@@ -75,9 +75,9 @@ class Epochs:
         self._number += 1
         await self._start("--base-id", base)
 
-    def forget_newest(self) -> None:
-        """The one that was started last did not come up: the one before it is the newest again."""
-        self._running.pop()
+    async def drop_newest(self, within: float) -> None:
+        """The one that was started last did not come up: it ends, and the one before it is the newest again."""
+        await self._running.pop().end(within)
         self._number -= 1
         self._write()
 

@@ -180,3 +180,17 @@ def test_the_caller_does_not_wait_and_nothing_is_lost():
 
     asyncio.run(go())
     assert len(house.owned) == 1
+
+
+def test_a_cause_that_could_not_be_written_is_written_with_the_next_refusal():
+    house = House(REFUSED)
+
+    async def go():
+        story = house.story()
+        house.fails = NotRecorded("the disk is full")
+        assert await story("d-1", HOST, NO) is Cause.IAM
+        house.fails = None
+        assert await story("d-1", HOST, NO) is Cause.IAM
+
+    asyncio.run(go())
+    assert [entry["type"] for entry in house.entries] == ["answer"]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from remit.assembly import serve
+from remit.assembly.child import ArbiterProcess
+from remit.gateway.process import Running, children
 from remit.model.errors import RemitError
 from remit.settings.read import read
 
@@ -59,3 +61,63 @@ def test_a_pair_of_sockets_which_asyncio_may_use_does_the_same():
         assert not serve._hung_up(end)
         theirs.close()
         assert serve._hung_up(end)
+
+
+class Waiting(ArbiterProcess):
+    """One whose predecessor still answers, until `changed`."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self._retired = [Running(os.getpid())]
+        self.changed = False
+
+    @property
+    def serves(self):
+        return self.changed
+
+
+def test_a_new_gateway_waits_until_the_new_arbiter_is_asked(plane):
+    async def told():
+        waiting, stop = Waiting(plane._settings), asyncio.Event()
+        waited = asyncio.create_task(waiting.relieved(stop))
+        await asyncio.sleep(0.2)
+        assert not waited.done()
+        waiting.changed = True
+        await asyncio.wait_for(waited, 1)
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), RemitError("refused"), TimeoutError(), KeyError("x")])
+def test_whatever_is_wrong_with_what_is_new_what_runs_goes_on(plane, monkeypatch, caplog, error):
+    async def validate(_):
+        raise error
+
+    monkeypatch.setattr(serve.Envoy, "validate", validate)
+    stop = asyncio.Event()
+    asyncio.run(plane.reload(stop))
+    assert not stop.is_set()
+    assert not plane._leaving
+    assert "the new configuration is not taken, the old one stays" in caplog.text
+
+
+def test_who_was_told_to_end_meanwhile_does_not_go_on(plane, monkeypatch):
+    async def validate(_):
+        return None
+
+    monkeypatch.setattr(serve.Envoy, "validate", validate)
+    stop = asyncio.Event()
+    stop.set()
+    asyncio.run(plane.reload(stop))
+    assert not plane._leaving
+
+
+def test_children_of_the_program_before_this_one_are_reaped():
+    pid = os.posix_spawn("/bin/true", ["/bin/true"], {})
+
+    async def reaped():
+        [found] = [one for one in children() if one.pid == pid]
+        await asyncio.wait_for(found.ended(), 5)
+
+    asyncio.run(reaped())
+    assert not Path(f"/proc/{pid}").exists()

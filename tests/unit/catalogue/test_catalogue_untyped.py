@@ -1,5 +1,7 @@
 """Which messages hold a part that nobody can read beforehand."""
 
+import json
+
 import pytest
 from google.protobuf import json_format, message_factory
 
@@ -8,6 +10,7 @@ from remit.catalogue.descriptors import procedures
 from remit.catalogue.mentions import UNTYPED, short
 from remit.catalogue.methods import vertex
 from remit.catalogue.names import Names
+from remit.model.errors import Refused
 
 L = "projects/contoso-fraud-test/locations/us-central1"
 METHODS = {method.action.id.removeprefix("aiplatform.projects.locations."): method for method in vertex()}
@@ -177,3 +180,26 @@ def test_every_field_of_free_content_was_looked_at(names):
             if not rules.read(method, message, place, names, "").untyped:
                 passed.add(f"{short(kind)}.{field.name}")
     assert passed == LET_PASS
+
+
+SEARCH = {"parameters": {"examples": {"nearestNeighborSearchConfig": {"contentsDeltaUri": "gs://stranger/x"}}}}
+
+
+def _refusal(catalogue, wire):
+    with pytest.raises(Refused) as refused:
+        catalogue.classify(wire)
+    return refused.value.message
+
+
+def test_what_explains_is_read_alike_over_both(catalogue, grpc_wire, rest_wire):
+    """The data is the model's own; a free value beside it is not, in whichever way it comes."""
+    endpoint, override = f"{L}/endpoints/1", {"explanationSpecOverride": SEARCH}
+    data = {"instances": [{"gs": "gs://stranger/x", "b": 1, "a": 2}]}
+    rest = rest_wire("POST", f"/v1/{endpoint}:explain", json.dumps({**data, **override}).encode())
+    call = "/google.cloud.aiplatform.v1.PredictionService/Explain"
+    grpc = grpc_wire(call, {"endpoint": endpoint, **data, **override})
+    assert _refusal(catalogue, rest) == _refusal(catalogue, grpc)
+    assert "stranger" in _refusal(catalogue, rest)
+    plain = catalogue.classify(rest_wire("POST", f"/v1/{endpoint}:explain", json.dumps(data).encode()))
+    assert plain == catalogue.classify(grpc_wire(call, {"endpoint": endpoint, **data}))
+    assert len(plain.operations) == 1

@@ -291,11 +291,11 @@ def test_what_starts_something_is_what_answers_with_an_operation_or_a_job():
         if not method.scoped or ".operations." in method.action.id:
             continue
         if method.grpc:
-            assert rules.starts(method) == (operation or jobs), method.action.id
-        elif rules.starts(method):
+            assert method.starts == (operation or jobs), method.action.id
+        elif method.starts:
             assert verb in {"create", "predictLongRunning"}, method.action.id
-    assert rules.starts(METHODS["evaluationRuns.create"])
-    assert not rules.starts(METHODS["operations.get"])
+    assert METHODS["evaluationRuns.create"].starts
+    assert not METHODS["operations.get"].starts
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,23 @@ def test_a_successor_that_cannot_start_costs_a_moment_and_not_the_service(anothe
     assert world.call(token=world.issuer.token()).status == 200
 
 
+def test_a_successor_that_never_serves_is_not_left_behind(another_world, monkeypatch):
+    world = another_world()
+    monkeypatch.setattr(envoy_module, "_READY_WITHIN", 0.0)
+    with pytest.raises(RemitError, match="did not come up"):
+        world.envoy = relieve(world)
+    monkeypatch.undo()
+    mine = str(world.settings.runtime / "bootstrap.json").encode()
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if mine in _words(path)]
+
+
+def _words(path):
+    try:
+        return path.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 @pytest.mark.parametrize("text", ["", "7", "{}", '{"epoch": 0, "pids": ["x"]}', '{"epoch": 0, "pids": [PID]}'])
 def test_only_an_envoy_of_this_folder_is_a_leftover(another_world, text):
     world = another_world()

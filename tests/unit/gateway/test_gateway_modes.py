@@ -432,3 +432,27 @@ def cookies_of(site):
             data += inner.recv(65536)
     lines = data.split(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
     return sorted(value for name, _, value in (line.partition(": ") for line in lines) if name.lower() == "set-cookie")
+
+
+@pytest.mark.parametrize(
+    "framing", ["Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"]
+)
+def test_who_reads_an_object_sends_no_body(site, framing):
+    site.arbiter.answer = lambda _: google(site, 500)
+    token = site.issuer.token("reader")
+    for _ in range(2):  # under a lease too
+        assert visit(site, "/o/read", host=OBJECTS, token=token).status == 200
+        lines = f"GET /o/read HTTP/1.1\r\nHost: {OBJECTS}\r\nAuthorization: Bearer {token}\r\n{framing}"
+        with site.tunnel(OBJECTS) as inner:
+            assert site.send(lines.encode(), connection=inner).status == 400
+    assert len(site.upstream.seen) == 2
+
+
+def test_a_question_about_a_session_that_nobody_answered_is_asked_again(site):
+    """As the check asks again by itself: an arbiter that another one relieves may just have gone."""
+    answers_ = iter([type(site.permit())(raw=b""), site.permit()])
+    site.arbiter.answer = lambda _: next(answers_)
+    assert visit(site, "/again", cookie(f"__Host-remit={SESSION}") + BROWSER).status == 200
+    assert len(site.arbiter.seen) == 2
+    site.arbiter.answer = lambda _: type(site.permit())(raw=b"")
+    assert visit(site, "/gone", cookie(f"__Host-remit={SESSION}") + BROWSER).status == 503

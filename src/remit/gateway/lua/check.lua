@@ -166,7 +166,7 @@ function check.ask(handle, settings, question)
   local body = question.method ~= "GET" and question.body or nil
   local peer, job = caller_of(question)
   local direct = question.session or question.nobody
-  local response, said = handle:httpCall(direct and "arbiter" or "check", {
+  local asked = {
     [":method"] = question.method,
     [":path"] = "/check" .. question.path,
     [":authority"] = settings.host,
@@ -179,7 +179,13 @@ function check.ask(handle, settings, question)
     ["x-remit-job"] = job,
     ["x-remit-upgrade"] = question.upgrade and "websocket" or nil,
     ["x-remit-body"] = body and "whole" or "none",
-  }, body, { timeout_ms = settings.timeout_ms, send_xff = false, return_duplicate_headers = true })
+  }
+  local options = { timeout_ms = settings.timeout_ms, send_xff = false, return_duplicate_headers = true }
+  local response, said = handle:httpCall(direct and "arbiter" or "check", asked, body, options)
+  if direct and response[":status"] == "503" and not response["x-remit-reason"] then
+    -- an arbiter that another one relieves leaves questions unanswered; the check listener asks again by itself
+    response, said = handle:httpCall("arbiter", asked, body, options)
+  end
   local entry = read(response, said, settings)
   return question.nobody and entry.permit and check.unavailable() or entry
 end

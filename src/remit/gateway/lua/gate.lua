@@ -195,8 +195,10 @@ local function read_body(handle, question, grpc)
     read_google(handle, question)
   elseif settings.assertion then
     read_service(handle, question)
-  elseif question.method == "GET" then
-    question.key = ""
+  elseif READS[question.method] then
+    local body = whole(handle)
+    question.body = body ~= "" and body or nil
+    question.key = question.method == "GET" and "read" or nil
   end
 end
 
