@@ -4,14 +4,14 @@ The host named the service, the target stands as it goes upstream. Left out: who
 """
 
 from remit.catalogue.services import grpc_calls, tensorflow_serving, web
-from remit.catalogue.services.tensorflow_serving import known_fields, walked
+from remit.catalogue.services.tensorflow_serving import walked
 from remit.model.errors import Refused
 from remit.model.estate import Service, ServiceKind
 from remit.model.operation import Request
 from remit.model.reasons import Reason
 from remit.model.wire import WireRequest
 
-__all__ = ["ACTIONS", "known_fields", "service_request", "walked"]
+__all__ = ["ACTIONS", "service_request", "walked"]
 
 ACTIONS = (*web.ACTIONS, *grpc_calls.ACTIONS, *tensorflow_serving.ACTIONS)
 """Every action that a service's request can hold."""

@@ -69,11 +69,6 @@ def walked() -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType(dict.fromkeys(_BY_MESSAGE, (_SPEC,)))
 
 
-def known_fields() -> Mapping[str, tuple[int, ...]]:
-    """For each procedure of `walked` the numbers of all fields of its message: any other one is refused."""
-    return MappingProxyType({path: tuple(sorted(_request(path).fields_by_number)) for path in _BY_MESSAGE})
-
-
 def _by_path(service: Service, wire: WireRequest) -> Request:
     path_of(service, wire.target)
     found = _PATH.fullmatch(inside(service, wire.target))
