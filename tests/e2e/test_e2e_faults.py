@@ -23,6 +23,7 @@ pytestmark = pytest.mark.e2e
 TEST = "projects/contoso-fraud-test/locations/us-central1"
 STS = "sts.googleapis.com"
 SOON = 1.0  # seconds until a fault is answered by refusals
+ASKED = 4.0  # seconds until the last refusal of one request comes: the arbiter may ask to be asked again, three times
 STARTING = 10.0  # seconds for a Python process to start on a machine that has other things to do
 WELL = 2.0  # seconds from the end of a fault until permits are given again
 
@@ -191,7 +192,7 @@ def test_a_killed_arbiter_permits_nothing_and_comes_back(world: Any) -> None:
         caller.until(lambda: caller.permitted(killed), WELL)
     refused = {(status, reason) for _, status, reason, _ in caller.after(killed) if status != 404}
     assert refused == {(503, "plane_unavailable")}
-    assert caller.slowest < SOON + 0.5
+    assert caller.slowest < ASKED
     print(f"the arbiter answered {back - killed:.2f} s after it was killed")
     every_permit_has_its_record(world, caller)
 
@@ -277,7 +278,7 @@ def test_a_broken_token_service_is_named(world: Any, fault: dict[str, Any]) -> N
         reply = tunnel.ask("GET", f"/v1/{TEST}/customJobs")
         assert (reply.status, reply.reason) == (503, "exchange_unavailable")
         assert "`google-sts`" in reply.message
-        assert reply.took < SOON
+        assert reply.took < ASKED
         outcomes = [row.outcome for row in world.records(decision=reply.decision)]
         assert outcomes == ["permit", "failed"]
         assert len(world.cloud("JobService")) == cloud

@@ -360,16 +360,17 @@ class Events:
         self.came: list[float] = []
         self.ended = 0.0
         self._arguments = (f"{town.origin}/apps/board/events?{query}", {**own, "accept": "text/event-stream"})
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        lib.until(lambda: self.came or self.ended)
+        lib.until(lambda: self.came or self.ended, lambda: f"no event came of {self._arguments[0]}")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(lib.SOON)
-        assert self.ended
+    def __exit__(self, failed: object, *_: object) -> None:
+        if failed is None:  # else that is what went wrong, and the thread ends with its own timeout or the town
+            self._thread.join(lib.SOON)
+            assert self.ended, f"{self._arguments[0]} is open, after {len(self.came)} events"
 
     def _read(self) -> None:
         url, headers = self._arguments
@@ -438,11 +439,11 @@ def test_an_open_stream_outlives_a_new_configuration(town: Any) -> None:
         took = lib.until(lambda: (town.world.arbiter or arbiter) != arbiter, town.world.tail, RELOAD)
         town.world.until_ready()
         heard = len(open_.came)
-        lib.until(lambda: len(open_.came) > heard + 20 or open_.ended)
-        assert not open_.ended
+        lib.until(lambda: len(open_.came) > heard + 20 or open_.ended, town.world.tail)
+        assert not open_.ended, town.world.tail()
         town.revoke(lib.DANA)
         town.revoke(lib.DANA, lift=True)
-        lib.until(lambda: open_.ended)
+        lib.until(lambda: open_.ended, town.world.tail)
     print(f"a new program was in office after {took:.1f} s, and the stream went on until it was revoked")
 
 

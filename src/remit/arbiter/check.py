@@ -7,6 +7,10 @@ leases. A permit has `x-remit-lease-ms`, and what goes upstream: `authorization`
 service of the estate; `x-remit-body: replace` when the answer's body goes in place of the caller's, and `x-remit-tell`
 when the upstream's answer is to be told (`answered`). The gateway names a service `NAME.service`; its own host will do.
 
+Whoever asks with `x-remit-again: 1` asks again when told so: a decision that is still being made shortly before that
+gateway loses patience is answered 503 with the same header, and goes on, so that what it fetched and kept is there for
+the next question, which is decided anew. It permits nothing, says nothing else, and its own permit reaches nobody.
+
 Proxies that users run already ask in one of two ways, and copy the two headers above from a 200:
 - A stock Envoy's `ext_authz` as HTTP service, `path_prefix: /check`, with `authorization`, `cookie`, `content-type`,
   `origin`, `accept` and `sec-websocket-key` (else a WebSocket looks like a page) allowed; `x-remit-body: whole` and
@@ -23,6 +27,7 @@ A browser has its session in a cookie, and then nothing else to say who it is. W
 open, must come from our own pages (`origin`; RFC 6265bis section 8.8). Leaves out: what is permitted (`access.decide`).
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +51,8 @@ FORWARDED = "/forwarded-check"
 _OURS = frozenset({"authorization", "content-length", "cookie", "host", "transfer-encoding"})  # the question's own
 _OUR_PREFIX = "x-remit-"
 _THEIR_PREFIX = "x-forwarded-"
+_AGAIN = "x-remit-again"
+_LEFT = 256  # decisions that nobody waits for any more; with more an arbiter is not cold but overrun, and says so
 _JOB = re.compile(r"j-[0-9a-z]{26}\Z")
 _MAXIMUM_BODY = 16 << 20  # bytes: what the gateway buffers for a gRPC message
 _MAXIMUM_RETURN = 1024  # characters of an address to return to, as identity takes
@@ -63,21 +70,48 @@ class Decide(Protocol):
 
 
 class Check:
-    """The endpoint. `origin`: of the door's own pages, `https://host[:port]`; `services`: those of the estate."""
+    """The endpoint. `origin`: of the door's own pages, `https://host[:port]`; `services`: those of the estate.
 
-    def __init__(self, decide: Decide, *, origin: str = "", services: Sequence[Service] = ()) -> None:
+    `patience`: seconds after which a gateway that offers to ask again is told to; `None`: never.
+    """
+
+    def __init__(
+        self,
+        decide: Decide,
+        *,
+        origin: str = "",
+        services: Sequence[Service] = (),
+        patience: float | None = None,
+    ) -> None:
         self._decide = decide
+        self._patience = patience
+        self._left: set[asyncio.Task[Response]] = set()
         self._origin = origin
         self._services = {service.known_as: service for service in services}
         self._hosts = {service.host: service.known_as for service in services if service.host}
 
     async def __call__(self, request: Request) -> Response:
         """One question, one answer."""
-        return await self._answer(request, wire_request(request, await _body(request)))
+        asked = wire_request(request, await _body(request))
+        offers = single(_raw(request), _AGAIN) == "1" and len(self._left) < _LEFT
+        if self._patience is None or not offers:
+            return await self._answer(request, asked)
+        story = asyncio.create_task(self._answer(request, asked))
+        done, _ = await asyncio.wait({story}, timeout=self._patience)
+        if done:
+            return await story
+        self._left.add(story)
+        story.add_done_callback(self._forget)
+        return Response(status_code=503, headers={_AGAIN: "1"})
 
     async def forwarded(self, request: Request) -> Response:
         """One question of a proxy that says in headers what it was asked."""
         return await self._answer(request, forwarded_request(request))
+
+    def _forget(self, story: asyncio.Task[Response]) -> None:
+        self._left.discard(story)
+        if not story.cancelled():
+            story.exception()  # seen: nobody else looks
 
     async def _answer(self, request: Request, asked: WireRequest) -> Response:
         wire, refused = self._identified(request, replace(asked, host=self._hosts.get(asked.host, asked.host)))

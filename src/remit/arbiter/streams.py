@@ -68,7 +68,6 @@ class Streams:
         self._share = share
         self._coming = 0
         self._open: dict[asyncio.Future[str], Record] = {}
-        self._told = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -76,9 +75,18 @@ class Streams:
         return len(self._open)
 
     def changed(self) -> None:
-        """Looks at all streams at once, since a revocation has come; from any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._told.set)
+        """Marks every stream that may be open no longer; from any thread.
+
+        A revocation that is lifted a moment later would pass between two looks: so whoever acknowledges it calls this
+        before, and its streams are cut whatever comes after.
+        """
+        loop = self._loop
+        if loop is not None:
+            for cut in self._ended():
+                loop.call_soon_threadsafe(_cut, cut)
+
+    def _ended(self) -> list[asyncio.Future[str]]:
+        return [cut for cut, record in list(self._open.items()) if self._over(record)]
 
     @contextlib.asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:
@@ -107,13 +115,15 @@ class Streams:
             record = await self._admitted(await context.read())
         finally:
             self._coming -= 1
-        if record is None or self._over(record):
-            return _end(context, "no young permit in force is known for it")
+        if record is None:
+            return _end(context, "no young permit is known for it")
         if sum(other.get("principal") == record.get("principal") for other in self._open.values()) >= self._share:
             return _end(context, "too many streams of this caller are open")
         cut: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._open[cut] = record
         try:
+            if self._over(record):  # asked after it is in the table: a revocation comes before this, or finds it there
+                return _end(context, "its permit is not in force")
             await context.write(_MAY_OPEN)
             if await _ends_by_itself(context, cut):
                 return None
@@ -147,12 +157,9 @@ class Streams:
 
     async def _keep_looking(self) -> None:
         while True:
-            for cut, record in list(self._open.items()):
-                if not cut.done() and self._over(record):
-                    cut.set_result("its permit is no longer in force")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), _LOOK_EVERY)
-            self._told.clear()
+            for cut in self._ended():
+                _cut(cut)
+            await asyncio.sleep(_LOOK_EVERY)
 
 
 class _Process(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes no types
@@ -164,6 +171,11 @@ class _Process(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc publishes 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a method, `None` when there is none."""
         return self._handler if handler_call_details.method == METHOD else None
+
+
+def _cut(cut: asyncio.Future[str]) -> None:
+    if not cut.done():
+        cut.set_result("its permit is no longer in force")
 
 
 def _end(context: Any, because: str) -> None:

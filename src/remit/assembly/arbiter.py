@@ -88,6 +88,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         published = _documents(hops, found)
         app = application(_endpoints(settings, fitted, found, reader, health, published, learn))
         streams = Streams(partial(find_decision, reader), found.view.ended)
+        found.view.told(streams.changed)
         yield House(app, found, judge, watch, streams, fitted)
 
 
@@ -128,7 +129,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
     origin = settings.identity.sessions.origin
     known = Known(settings.identity.tenants, evidence.seen(settings, rooms.now))
     return Endpoints(
-        check=Check(Decide(fitted), origin=origin, services=settings.estate.services),
+        check=Check(Decide(fitted), origin=origin, services=settings.estate.services, patience=rooms.again(settings)),
         answered=Answered(learn),
         token=Token(Exchange(fitted, rooms.Buckets(settings.estate)), rooms.now),
         person=Person(

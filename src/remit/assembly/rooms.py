@@ -26,6 +26,7 @@ from remit.policy.judge import CedarJudge
 from remit.settings.read import Settings
 
 _MARGIN = 0.2  # seconds for the rest of a check: the token, the policy, the record and the outcome
+_SOONER = 0.2  # seconds before the hops' patience ends: nothing is given up before, and a loop that is busy is in time
 _IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"  # as azure-identity and msal read it
 
 
@@ -82,9 +83,23 @@ def obtainer(settings: Settings, hops: Hops) -> Obtainer:
         own=hops.own,
         assertions=hops.assertions,
         services=settings.estate.services,
-        # before the gateway gives up on the arbiter, so that its caller hears which hop is slow
-        patience=settings.gateway.check_timeout_ms / 1000 - _MARGIN,
+        patience=patience(settings),
     )
+
+
+def patience(settings: Settings) -> float:
+    """Seconds that a check waits for hops: less than the gateway does, so that its caller hears which hop is slow."""
+    return _within(settings, _MARGIN)
+
+
+def again(settings: Settings) -> float:
+    """Seconds after which the gateway is told to ask again."""
+    return _within(settings, _MARGIN + _SOONER)
+
+
+def _within(settings: Settings, margin: float) -> float:
+    limit = settings.gateway.check_timeout_ms / 1000
+    return max(limit - margin, limit / 2)
 
 
 class Buckets:

@@ -259,7 +259,7 @@ class Envoy:
             *("--config-path", str(self._settings.runtime / "bootstrap.json")),
             *("--concurrency", str(self._settings.concurrency)),
             *("--file-flush-interval-msec", str(FLUSH_MS)),
-            *("--file-flush-min-size-kb", str(FLUSH_KIB)),
+            *("--file-flush-min-size-kb", str(FLUSH_KIB[self._settings.access_log_flush])),
             *("--drain-time-s", "1"),
             *("--log-level", "warning"),
         )

@@ -15,7 +15,7 @@ from remit.gateway.typed import Json
 
 STREAMED = 1024 * 1024  # bytes that a connection may hold of bodies that nobody decides on
 _STREAMS = 100  # of one HTTP/2 connection (RFC 9113 section 6.5.2 asks for at least 100)
-_OURS = ["x-remit-assertion", "x-remit-decision", "x-remit-reason", "x-remit-upstream"]
+_OURS = ["x-remit-again", "x-remit-assertion", "x-remit-decision", "x-remit-reason", "x-remit-upstream"]
 UPGRADE: Json = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
 _SOCKET = [
     {"name": ":method", "string_match": {"exact": "GET"}},

@@ -272,6 +272,7 @@ def _gateway(
         tls_key=folder / tls.key if tls else None,
         concurrency=yaml.gateway.workers,
         leases=yaml.gateway.leases,
+        access_log_flush=yaml.gateway.access_log_flush,
         services=services.routes(yaml, folder),
         endpoint=_endpoint(yaml, folder),
         objects=_STORAGE if estate.stores_terminated else (),

@@ -134,6 +134,44 @@ def test_told_of_a_change_it_looks_at_once(monkeypatch):
     house.run(story)
 
 
+def test_a_revocation_that_is_lifted_at_once_ends_what_was_open(monkeypatch):
+    monkeypatch.setattr(streams_module, "_LOOK_EVERY", 60)
+    house = House()
+
+    async def story(opened):
+        danas, adas = await opened(opening("d-1")), await opened(opening("d-2"))
+        assert [await danas.read(), await adas.read()] == [b"\x0a\x00"] * 2
+        house.revoked.add("dana")
+        house.streams.changed()
+        house.streams.changed()
+        house.revoked.clear()  # before the watch has had a turn
+        assert await end(danas) is grpc.StatusCode.PERMISSION_DENIED
+        assert not adas.done()
+
+    house.run(story)
+
+
+def test_a_revocation_that_comes_while_a_stream_opens_ends_it(monkeypatch):
+    """It is asked for once the stream is where the revocation would have found it."""
+    monkeypatch.setattr(streams_module, "_LOOK_EVERY", 60)
+    house = House()
+    asked = []
+
+    def revoked(record, _):
+        asked.append(len(house.streams))
+        return record["principal"] in house.revoked
+
+    house.streams._revoked = revoked
+
+    async def story(opened):
+        house.revoked.add("dana")
+        assert await end(await opened(opening("d-1"))) is grpc.StatusCode.PERMISSION_DENIED
+        assert asked == [1]
+        assert len(house.streams) == 0
+
+    house.run(story)
+
+
 def test_a_stream_ends_a_minute_after_its_token():
     house = House()
 

@@ -585,15 +585,16 @@ def services(world: World) -> tuple[ServiceRoute, ...]:
 
 
 @pytest.fixture(scope="session")
-def _town(another_world: Callable[..., World]) -> World:
-    return another_world(
-        services=services,
-        api_paths=("/healthz", "/sign-in"),
-        stream_seconds=60,
-        hosts=(VERTEX,),
-        websockets=(VERTEX,),
-        check_timeout_ms=900,
-    )
+def _town() -> Iterator[World]:
+    with _worlds() as make:
+        yield make(
+            services=services,
+            api_paths=("/healthz", "/sign-in"),
+            stream_seconds=60,
+            hosts=(VERTEX,),
+            websockets=(VERTEX,),
+            check_timeout_ms=900,
+        )
 
 
 @pytest.fixture
@@ -606,10 +607,15 @@ def town(_town: World) -> World:
     return _town
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def another_world() -> Iterator[Callable[..., World]]:
-    """More worlds, with other settings."""
+    """More worlds, with other settings; they end with the module: a system grants 128 inotify instances by default."""
+    with _worlds() as make:
+        yield make
 
+
+@contextlib.contextmanager
+def _worlds() -> Iterator[Callable[..., World]]:
     def make(**changes: Any) -> World:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gw", dir="/tmp"))
         return stack.enter_context(contextlib.closing(World(Path(folder), **changes)))

@@ -42,10 +42,11 @@ ODD = {
     "x-remit-epoch": ("", "newest", "-1", "1.0", "1" * 16, "1,1", "0x1"),
     "x-remit-body": ("", "whole", "Replace", "replace,replace", "none", "1"),
     "x-remit-tell": ("", "0", "true", "1,1", "yes"),
+    "x-remit-again": ("", "0", "1", "1,1"),  # of a permit: then it is none
     "x-remit-reason": ("", "no_policy_permits", "none"),
     "x-remit-assertion": ("", "a.b.c", "x"),
 }
-DOUBLED = (*PERMIT, "x-remit-body", "x-remit-tell")
+DOUBLED = (*PERMIT, "x-remit-again", "x-remit-body", "x-remit-tell")
 BROKEN = {
     **{f"no {name}": answered(without(name)) for name in PERMIT},
     **{f"{name} of {value[:12]!r}": said(name, value) for name, values in ODD.items() for value in values},
@@ -169,6 +170,87 @@ def test_a_hung_arbiter(world):
     began = time.monotonic()
     unavailable(world, world.call("/v1/hung", token=world.issuer.token()))
     assert time.monotonic() - began < 1
+
+
+def again(world, times, after=None, **more):
+    """The arbiter needs longer than so many questions last, and then answers."""
+    reply = world.arbiter.permit(500).__class__
+
+    def answer(_):
+        if len(world.arbiter.seen) <= times:
+            return reply(503, {"x-remit-again": "1"} | more)
+        return after or world.arbiter.permit(500)
+
+    world.arbiter.answer = answer
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_an_arbiter_that_needs_longer_is_asked_again(world, times):
+    again(world, times)
+    token = world.issuer.token()
+    answer = world.call("/v1/cold?a=b", token=token, headers=JSON, method="POST", body=b'{"a": 1}')
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("x-remit-")]
+    first, *others = world.arbiter.seen
+    assert len(others) == times
+    for seen in others:  # the same question
+        assert (seen.method, seen.target, seen.body) == (first.method, first.target, first.body) == (
+            "POST", "/check/v1/cold?a=b", b'{"a": 1}',
+        )  # fmt: skip
+        assert [seen.one(name) for name in ("authorization", "content-type", "x-remit-body", "x-remit-peer")] == [
+            first.one(name) for name in ("authorization", "content-type", "x-remit-body", "x-remit-peer")
+        ]
+    # the arbiter is told as long as it will be asked again
+    assert [seen.one("x-remit-again") for seen in world.arbiter.seen] == ["1", "1", "1", None][: times + 1]
+    [sent] = world.upstream.seen
+    assert not [name for name, _ in sent.headers if name == "x-remit-again"]
+
+
+def test_an_arbiter_that_needs_longer_for_ever(world):
+    again(world, 100)
+    answer = world.call("/v1/never", token=world.issuer.token())
+    unavailable(world, answer)
+    assert "x-remit-again" not in answer.headers
+    assert len(world.arbiter.seen) == 4
+    with pytest.raises(grpc.RpcError) as caught:
+        world.rpc(b"\x0a\x01x", token=world.issuer.token())
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(world.arbiter.seen) == 8
+    assert world.upstream.seen == []
+
+
+def test_what_it_says_at_last_counts(world):
+    again(world, 2, world.arbiter.refuse(403, "revoked"))
+    assert world.call("/v1/revoked", token=world.issuer.token()).reason == "revoked"
+    assert len(world.arbiter.seen) == 3
+    assert world.upstream.seen == []
+
+
+def test_no_other_word_asks_for_another_question(world):
+    replies = [
+        *(answered([("x-remit-again", value)], 503) for value in ("", "0", "2", "true", "1,1", "1 1", "01")),
+        answered([("x-remit-again", "1")] * 2, 503),
+        *(answered([("x-remit-again", "1")], status) for status in (200, 204, 403, 429, 500, 504)),
+        *(answered([*REFUSAL.items(), ("x-remit-again", "1")], status) for status in (401, 403)),
+        answered([("x-remit-agains", "1")], 503),
+    ]
+    for number, raw in enumerate(replies):
+        reply = world.arbiter.permit().__class__(raw=raw)
+        world.arbiter.answer = lambda _, reply=reply: reply
+        unavailable(world, world.call(f"/v1/{number}", token=world.issuer.token()))
+        assert len(world.arbiter.seen) == number + 1
+
+
+def test_a_caller_says_nothing_of_asking_again(world):
+    world.arbiter.answer = lambda _: world.arbiter.refuse()
+    forged = "x-remit-again: 0\r\nX-Remit-Again: 1\r\n"
+    assert world.call("/v1/forged", token=world.issuer.token(), headers=forged).status == 403
+    assert [seen.all("x-remit-again") for seen in world.arbiter.seen] == [["1"]]
+    # nor does what is behind it: that answer is the caller's
+    world.arbiter.answer = lambda _: world.arbiter.permit(500)
+    world.upstream.answer = lambda _: world.arbiter.permit().__class__(503, {"x-remit-again": "1"})
+    answer = world.call("/v1/behind", token=world.issuer.token())
+    assert (answer.status, len(world.upstream.seen), len(world.arbiter.seen)) == (503, 1, 2)
 
 
 def test_a_dead_arbiter_and_its_return(world):

@@ -77,6 +77,16 @@ def test_the_log_is_reopened_after_a_rename(own):
     assert sealed.stat().st_size == size
 
 
+@pytest.mark.parametrize(("flush", "kilobytes"), [("prompt", "1"), ("batched", "64")])
+def test_how_long_the_log_is_held_is_the_operators_choice(another_world, flush, kilobytes):
+    world = another_world(access_log_flush=flush)
+    command = Path(f"/proc/{world.envoy.pid}/cmdline").read_text().split("\0")
+    assert command[command.index("--file-flush-min-size-kb") + 1] == kilobytes
+    assert command[command.index("--file-flush-interval-msec") + 1] == "5"
+    world.call("/v1/held", token=world.issuer.token())
+    until(lambda: "/v1/held" in world.settings.access_log.read_text())
+
+
 def test_one_that_is_only_starting_is_not_told_to_reopen(own):
     restarts = own.envoy.restarts
     os.kill(own.envoy.pid, signal.SIGKILL)

@@ -139,6 +139,7 @@ ANSWERS = {
     "broken": Reply(200),
     "doubled": Reply(200, x_remit_decision="d-1\r\nx-remit-decision: d-2"),
     "unavailable": Reply(503),
+    "unfinished": Reply(503, x_remit_again="1"),
 }
 JSON = "Content-Type: application/json\r\n"
 SESSION = "Cookie: a=b; __Host-remit=s; c=d\r\nAccept: text/html\r\n"

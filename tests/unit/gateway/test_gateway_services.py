@@ -111,6 +111,24 @@ def test_a_browser_is_shown_the_way_to_sign_in(town, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("headers", ["Cookie: __Host-remit=secret\r\n", "Accept: text/html\r\n", ""])
+def test_an_arbiter_that_needs_longer_is_asked_again(town, way, headers):
+    """Of a session, of nobody, of a token: four questions in all, and each says what the one before did."""
+    refusal = town.arbiter.refuse()
+    for times in (2, 9):
+        town.arbiter.seen.clear()
+        town.arbiter.answer = lambda _, times=times: (
+            town.reply(503, {"x-remit-again": "1"}) if len(town.arbiter.seen) <= times else refusal
+        )
+        answer = town.web_call(way, f"/apps/board/{times}", headers=headers or bearer(town))
+        assert (answer.status, len(town.arbiter.seen)) == ((403, 3) if times == 2 else (503, 4))
+        assert [seen.one("x-remit-again") for seen in town.arbiter.seen] == ["1", "1", "1", None][: times + 1]
+        assert len({(seen.target, seen.one("cookie"), seen.one("accept")) for seen in town.arbiter.seen}) == 1
+        assert "x-remit-again" not in answer.headers
+    assert town.web.seen == []
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_nobody_gets_through(town, way):
     assert town.web_call(way, "/apps/board/").status == 401
     assert town.web_call(way, "/apps/board/", headers="Authorization: Bearer a.b.c\r\n").status == 401

@@ -32,7 +32,10 @@ class Clock:
 
 
 class LabWorld(httpx.AsyncBaseTransport):
-    """`world.graph` asks the lab; `world.asked` is what was asked; `world.down` fails it; `world.before` may wait."""
+    """`world.graph` asks the lab; `world.asked` is what was asked; `world.down` fails it; `world.before` may wait.
+
+    `world.throttled`: seconds that its next answer asks for.
+    """
 
     def __init__(self, groups=contoso.GROUPS):
         self.clock = Clock()
@@ -43,6 +46,7 @@ class LabWorld(httpx.AsyncBaseTransport):
         self.asked = []
         self.down = False
         self.before = None
+        self.throttled = 0
         client = httpx.AsyncClient(transport=self)
         self.graph = Graph(client, self.token, tenant=contoso.TENANT, clock=self.clock, sleep=self.clock.sleep)
 
@@ -61,6 +65,9 @@ class LabWorld(httpx.AsyncBaseTransport):
             await self.before()
         if self.down:
             raise httpx.ConnectError("a secret of the library", request=request)
+        if self.throttled:
+            later, self.throttled = str(self.throttled), 0
+            return httpx.Response(429, headers={"retry-after": later}, stream=httpx.ByteStream(b""))
         headers = {name.lower(): value for name, value in request.headers.items()}
         pairs = tuple(request.url.params.multi_items())
         asked = Request(request.method, request.url.host, request.url.path, pairs, headers, body)

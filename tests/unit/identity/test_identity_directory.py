@@ -326,6 +326,26 @@ def test_no_link_for_the_next_round_is_no_answer(story):
     assert "did not say where" in poll.trouble
 
 
+@pytest.mark.parametrize("permissions", [[], ["User.Read.All"]])
+def test_a_round_with_trouble_is_followed_by_another_one_soon(story, permissions):
+    granted, story.world.permissions = story.world.permissions, permissions
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+        await asyncio.sleep(0)
+        if len(waited) == 7:
+            story.world.permissions = granted
+        if len(waited) == 9:
+            story.world.permissions = permissions
+        if len(waited) == 11:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(story.another(sleep=sleep).run())
+    assert waited == [1, 2, 4, 8, 16, 30, 30, 30, 30, 1, 2]
+
+
 def test_rounds_go_on(story):
     async def main():
         enough = asyncio.Event()

@@ -313,7 +313,7 @@ def test_nobody_waits_long_and_the_answer_is_there_for_the_next_attempt():
 
     async def story():
         graph = Slow()
-        groups = DirectoryGroups(graph, patience=0.02)
+        groups = DirectoryGroups(graph, patience=0.02, first=0.04)
         with pytest.raises(Refused) as refused:
             await groups.of(DANA, NOW)
         assert refused.value.reason is Reason.IDENTITY_INCOMPLETE
@@ -328,3 +328,23 @@ def test_nobody_waits_long_and_the_answer_is_there_for_the_next_attempt():
     asked, found, later = asyncio.run(story())
     assert (asked, found.groups) == (2, {FRAUD.id})
     assert later is found
+
+
+def test_who_has_no_membership_that_may_serve_is_waited_for_longer():
+    class Slow:
+        tenant = contoso.TENANT
+
+        async def collect(self, path, **_):
+            await asyncio.sleep(0.1)
+            return Listing((FRAUD.id,), "")
+
+    async def story():
+        groups = DirectoryGroups(Slow(), patience=0.01, first=20)
+        found = await groups.of(DANA, NOW)
+        last = await groups.of(DANA, NOW + FRESH)
+        await asyncio.sleep(0.3)
+        return found, last, await groups.of(DANA, NOW + FRESH + STALE + 1)
+
+    found, last, new = asyncio.run(story())
+    assert last is found
+    assert (found.at, new.at) == (NOW, NOW + FRESH + STALE + 1)

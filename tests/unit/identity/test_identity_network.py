@@ -327,6 +327,42 @@ def test_the_last_locations_serve_for_a_day(world, countries, caplog):
     assert network.trouble == ""
 
 
+def test_a_reading_that_failed_is_followed_by_another_one_soon(world):
+    waited = []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+        await asyncio.sleep(0)
+        world.down = len(waited) not in {10, 11}
+        if len(waited) == 14:
+            raise asyncio.CancelledError
+
+    world.down = True
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(NamedLocations(world.graph, clock=world.clock, sleep=sleep).keep_fresh())
+    assert waited == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 1, 2]
+
+
+def test_graphs_own_pause_is_kept(world):
+    """Graph says when it wants to be asked again: until then nothing is sent, however soon the next reading comes."""
+    began, sent = world.clock.now, []
+
+    async def throttled():
+        sent.append(world.clock.now - began)
+
+    async def sleep(seconds):
+        await world.clock.sleep(seconds)
+        if sent and world.clock.now - began > 90:
+            raise asyncio.CancelledError
+
+    world.before = throttled
+    world.throttled = 60
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(NamedLocations(world.graph, clock=world.clock, sleep=sleep).keep_fresh())
+    assert sent[0] == 0
+    assert sent[1] >= 60
+
+
 def test_few_addresses_are_remembered(world, monkeypatch):
     monkeypatch.setattr(locations_module, "REMEMBERED", 2)
     locations = locations_of(world)

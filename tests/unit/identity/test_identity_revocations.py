@@ -563,6 +563,45 @@ def test_asking_again_while_the_database_stumbles(sqlite, monkeypatch):
     assert (done.arbiters, done.fenced) == (("a",), ("hanging",))
 
 
+def test_who_wants_to_hear_of_it_does_before_it_is_acknowledged(sqlite):
+    """Nothing that is open is told of in between, when a lift follows at once."""
+    view, heard = sqlite.view("a", started=False), []
+    record = {"principal": DANA, "session": "", "job": "", "issued": time.time() + 60, "auth_time": 0}
+
+    def hear():
+        time.sleep(0.1)
+        heard.append(view.ended(record, int(time.time())))
+
+    view.told(hear)
+    with view:
+        assert heard == [True]  # before the first look, everything that is open is over
+        for _ in range(3):
+            heard.clear()
+            sqlite.revoke(lock())
+            assert heard == [True]
+            sqlite.lift(Scope.PRINCIPAL, DANA)
+            assert heard == [True, False]
+
+
+def test_who_cannot_hear_of_it_does_not_acknowledge_it(sqlite, caplog):
+    view, broken = sqlite.view("a"), [True]
+
+    def hear():
+        if broken:
+            raise RuntimeError("no loop")
+
+    view.told(hear)
+    done = sqlite.revoke(lock())
+    assert (done.arbiters, done.fenced) == ((), ("a",))
+    assert reason(view, identity()) is Reason.PLANE_UNAVAILABLE
+    broken.clear()
+    until = time.monotonic() + 10
+    while view.trouble and time.monotonic() < until:
+        time.sleep(0.01)
+    assert reason(view, identity()) is Reason.REVOKED
+    assert "no loop" in caplog.text
+
+
 def test_this_process_s_own_view_looks_at_once(sqlite, monkeypatch):
     monkeypatch.setattr(revocation_view, "EVERY", 30.0)
     view = sqlite.view("a")

@@ -26,6 +26,7 @@ local COUNTED = {
   "authorization",
   "location",
   "www-authenticate",
+  "x-remit-again",
   "x-remit-assertion",
   "x-remit-body",
   "x-remit-decision",
@@ -141,6 +142,12 @@ local function read(response, body, settings)
     end
   end
   local status, id, reason = response[":status"], response["x-remit-decision"], response["x-remit-reason"]
+  local again = response["x-remit-again"]
+  if again then
+    local entry = check.unavailable()
+    entry.again = status == "503" and again == "1"
+    return entry
+  end
   if id and (not string.find(id, "^d%-%w+$") or #id > 64) then
     return check.unavailable()
   end
@@ -161,8 +168,9 @@ local function read(response, body, settings)
 end
 
 -- The arbiter's verdict on a question (`wire.read`). With a body the decision is on that as well. Who is nobody is
--- permitted nothing.
-function check.ask(handle, settings, question)
+-- permitted nothing. `last`: nobody asks a second time; else the arbiter may say that its decision needs longer, and
+-- the entry has `again`.
+function check.ask(handle, settings, question, last)
   local body = question.method ~= "GET" and question.body or nil
   local peer, job = caller_of(question)
   local direct = question.session or question.nobody
@@ -179,10 +187,12 @@ function check.ask(handle, settings, question)
     ["x-remit-job"] = job,
     ["x-remit-upgrade"] = question.upgrade and "websocket" or nil,
     ["x-remit-body"] = body and "whole" or "none",
+    ["x-remit-again"] = not last and "1" or nil,
   }
   local options = { timeout_ms = settings.timeout_ms, send_xff = false, return_duplicate_headers = true }
   local response, said = handle:httpCall(direct and "arbiter" or "check", asked, body, options)
-  if direct and response[":status"] == "503" and not response["x-remit-reason"] then
+  local unanswered = response[":status"] == "503" and not response["x-remit-reason"] and not response["x-remit-again"]
+  if direct and unanswered then
     -- an arbiter that another one relieves leaves questions unanswered; the check listener asks again by itself
     response, said = handle:httpCall("arbiter", asked, body, options)
   end

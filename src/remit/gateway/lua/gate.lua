@@ -14,6 +14,7 @@ local settings
 local MODES = { google = true, serving = true, web = true, objects = true }
 local METHODS = { GET = true, POST = true, PUT = true, PATCH = true, DELETE = true }
 local READS = { GET = true, HEAD = true, OPTIONS = true } -- a body of these some servers leave, as the next request
+local ASKED = 4 -- questions to the arbiter for one request: under four seconds in all
 local BROWSERS = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true, DELETE = true, OPTIONS = true }
 
 local function set(numbers)
@@ -213,14 +214,22 @@ local function life(entry)
 end
 
 -- What the arbiter says, and when it was asked. An answer from before a revocation that others know of is not taken:
--- it may only have been under way, so the arbiter is asked once more.
+-- it may only have been under way, so the arbiter is asked once more. One that needs longer than a question lasts says
+-- so, and is asked anew while what it fetched for the last question comes in; the last time it has to say what it has.
 local function ask_arbiter(handle, question)
   handle:streamInfo():dynamicMetadata():set("remit", "asked", true)
-  for _ = 1, 2 do
+  local stale = 0
+  for turn = 1, ASKED do
     local began = lease.now()
-    local entry = check.ask(handle, settings, question)
-    if lease.current(entry.epoch) then
-      return entry, began
+    local entry = check.ask(handle, settings, question, turn == ASKED)
+    if not entry.again then
+      if lease.current(entry.epoch) then
+        return entry, began
+      end
+      stale = stale + 1
+      if stale > 1 then
+        break
+      end
     end
   end
   return check.unavailable(), 0

@@ -24,7 +24,8 @@ from remit.model.reasons import Reason
 
 FRESH = 300  # seconds: a new membership works after this at the latest
 STALE = 900  # seconds: how long Remit goes on with groups while the directory is away
-PATIENCE = 0.5  # seconds that a caller waits: the gateway gives a whole decision less than one
+PATIENCE = 0.3  # seconds that a caller waits when the last membership may serve: what follows has to be in time too
+FIRST = 0.6  # seconds, when none may: the gateway gives a decision less than one, and is told before to ask again
 RETRY = 5  # seconds between two questions about one principal while the directory fails
 SIZE = 10_000  # principals
 LIMIT = 20_000  # groups of one principal; Graph itself gives at most 11,000 at once
@@ -54,9 +55,11 @@ class DirectoryGroups:
         size: int = SIZE,
         limit: int = LIMIT,
         patience: float = PATIENCE,
+        first: float = FIRST,
     ) -> None:
         self._graph = graph
         self._patience = patience
+        self._first = first
         self._fresh = fresh
         self._stale = stale
         self._size = size
@@ -78,7 +81,7 @@ class DirectoryGroups:
             return self._last(principal, now)
         # 4. ask, or wait for whoever asks already
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._patience if self._may_serve(known, now) else self._first):
                 return await self._ask(principal, now)
         except TimeoutError:  # the question goes on, so that whoever tries again soon finds its answer
             return self._last(principal, now)
@@ -121,10 +124,13 @@ class DirectoryGroups:
         if len(self._known) > self._size:
             self._known.popitem(last=False)
 
+    def _may_serve(self, known: _Known | None, now: int) -> bool:
+        return known is not None and 0 <= now - known.membership.at <= self._stale
+
     def _last(self, principal: Principal, now: int, failed: GraphFailed | None = None) -> Membership:
         """The membership that was read last, while it may serve; raises `Refused`."""
         known = self._known.get(principal)
-        if known is None or not 0 <= now - known.membership.at <= self._stale:
+        if known is None or not self._may_serve(known, now):
             words = failed.message if failed else "Microsoft Graph did not answer in time"
             raise _incomplete(words, failed.hint if failed else "try again soon") from failed
         if failed:

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NoReturn, Protocol
@@ -34,6 +34,7 @@ from remit.model.revocation import Revocation, Scope
 
 SOURCE = "directory"
 EVERY = 30.0  # seconds between two rounds; at most 60, which is what Remit promises without any event
+SOON = 1.0  # seconds after a first round with trouble, then twice as long each time; Graph's own pauses `Graph` keeps
 RESYNC = 3600.0  # seconds between two full readings
 FULL = 300.0  # seconds for one round: half a million accounts at a hundred a page
 LIMIT = 1_000_000  # accounts
@@ -95,6 +96,7 @@ class DirectoryPoll:
         resync: float = RESYNC,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._graph = graph
         self._sink = sink
@@ -103,6 +105,7 @@ class DirectoryPoll:
         self._resync = resync
         self._clock = clock
         self._wall = wall
+        self._sleep = sleep
         self._collections = (_Collection("users", _USERS), _Collection("service principals", _WORKLOADS))
         self._due: dict[str, _Word] = {}
         self._trouble = ""
@@ -114,10 +117,16 @@ class DirectoryPoll:
 
     async def run(self) -> NoReturn:
         """Rounds for ever; run it as a task and cancel it. Nothing that goes wrong in one ends it."""
+        soon = SOON
         while True:
             began = self._clock()
             await self.poll()
-            await asyncio.sleep(max(0.0, self._every - (self._clock() - began)))
+            if self.trouble:
+                await self._sleep(min(soon, self._every))
+                soon = min(soon * 2, self._every)
+            else:
+                soon = SOON
+                await self._sleep(max(0.0, self._every - (self._clock() - began)))
 
     async def poll(self) -> None:
         """One round: reads what changed, and tells it. What fails is in `trouble`, and is tried again next time."""

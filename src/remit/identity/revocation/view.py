@@ -86,6 +86,11 @@ class RevocationView:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
+        self._hear: Callable[[], None] = lambda: None
+
+    def told(self, hear: Callable[[], None]) -> None:
+        """`hear`: called, in the view's thread, when something new is in the view, before that is acknowledged."""
+        self._hear = hear
 
     # what the stories ask
 
@@ -197,6 +202,7 @@ class RevocationView:
             raise RuntimeError("the database is older than what it said before")
         if newest > self._epoch or back:
             self._load(now, again=back)
+            self._hear()
             self._epoch = newest
         self._apart = wall - began if back else max(self._apart, wall - began)
         if held != newest:

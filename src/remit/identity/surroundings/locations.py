@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import NoReturn
@@ -22,6 +22,7 @@ from typing import NoReturn
 from remit.identity.directory.graph import Graph, GraphFailed
 
 EVERY = 300.0  # seconds between two readings
+SOON = 1.0  # seconds after a first reading that failed, then twice as long each time; Graph's own pauses `Graph` keeps
 MAX_AGE = 24 * 3600.0  # seconds
 LIMIT = 1_000  # locations; Entra takes 195, with 2,000 ranges each
 REMEMBERED = 4096  # addresses: so many ranges are not walked through for every request
@@ -70,10 +71,18 @@ class _View:
 class NamedLocations:
     """The named locations of `graph`'s tenant. `clock`: monotonic seconds."""
 
-    def __init__(self, graph: Graph, *, max_age: float = MAX_AGE, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        max_age: float = MAX_AGE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._graph = graph
         self._max_age = max_age
         self._clock = clock
+        self._sleep = sleep
         self._view = _View()
         self._failed = ""
 
@@ -105,10 +114,15 @@ class NamedLocations:
         return True
 
     async def keep_fresh(self, every: float = EVERY) -> NoReturn:
-        """Reads them for ever; run it as a task and cancel it."""
+        """Reads them for ever, again soon after a failure; run it as a task and cancel it."""
+        soon = SOON
         while True:
-            await self.refresh()
-            await asyncio.sleep(every)
+            if await self.refresh():
+                soon = SOON
+                await self._sleep(every)
+            else:
+                await self._sleep(min(soon, every))
+                soon = min(soon * 2, every)
 
     def holding(self, address: IPv4Address | IPv6Address, country: str | None) -> frozenset[str]:
         """Names of the locations that the address lies in, none when they are unknown or `max_age` old.
