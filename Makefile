@@ -54,11 +54,13 @@ format: $(VENV)/.dev ## put the source in form
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.dev ## measure the gateway, its leases and bounds, a decision, identity and revocation
+bench: $(VENV)/.dev ## measure the gateway, its leases and bounds, decisions, replay, identity and revocation
 	@$(BIN)/python benchmarks/gateway.py
 	@$(BIN)/python benchmarks/leases.py
 	@$(BIN)/python benchmarks/pressure.py
 	@$(BIN)/python benchmarks/decision.py
+	@$(BIN)/python benchmarks/policy.py
+	@$(BIN)/python benchmarks/replay.py
 	@$(BIN)/python benchmarks/identity.py
 	@$(BIN)/python benchmarks/revocation.py
 
@@ -66,6 +68,7 @@ catalogue: $(VENV)/.dev ## make the generated tables anew
 	@$(BIN)/python tools/descriptors.py
 	@$(BIN)/python tools/tensorflow_descriptors.py
 	@$(BIN)/python tools/catalogue.py
+	@$(BIN)/python tools/policy_reference.py
 
 lock: $(UV) ## choose versions anew
 	@$(UV) lock --upgrade

@@ -224,14 +224,15 @@ def test_a_forged_message_reaches_nobody(world: Any, message: bytes, said: str) 
 # May they: the story's refusals.
 
 
-def test_ada_is_told_what_is_missing(world: Any, nonce: str) -> None:
+def test_ada_is_told_what_is_missing_and_how_to_ask_for_it(world: Any, nonce: str) -> None:
     reply = world.ask("ada", "POST", JOBS, job(nonce, TRAINER))
-    assert (reply.status, reply.reason) == (403, "no_policy_permits")
+    assert (reply.status, reply.reason) == (403, "approval_required")
     assert "the group `ml-engineers` is missing" in reply.message
-    assert "ask the owner of `ml-engineers`" in reply.message
+    assert "remit request aiplatform.projects.locations.customJobs.create contoso-fraud-test" in reply.message
     assert not world.cloud(nonce)
     [record] = world.records(decision=reply.decision)
-    assert (record.name, record.outcome, record.project) == ("ada@contoso.example", "deny", "contoso-fraud-test")
+    told = (record.name, record.outcome, record.project)
+    assert told == ("ada@contoso.example", "needs_approval", "contoso-fraud-test")
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def test_one_sign_in_trains_reads_logs_deploys_and_predicts(story):
 @pytest.mark.e2e
 def test_a_refusal_reads_as_a_normal_permission_denied(story):
     message = story[4]["facts"]["message"]
-    assert message.startswith("PermissionDenied: remit: no policy permits this")
+    assert message.startswith("PermissionDenied: remit: an approval is needed")
     assert "the group `ml-engineers` is missing" in message
+    assert "remit request aiplatform.projects.locations.customJobs.create contoso-fraud-test" in message
 
 
 @pytest.mark.e2e
@@ -67,7 +68,7 @@ def test_both_logs_agree_and_nobody_goes_around(story):
     assert facts["google"] > 5
     assert "attribute condition" in facts["alone"]
     outcomes = {row["outcome"] for row in facts["decisions"]}
-    assert outcomes == {"permit", "deny", "step_up"}
+    assert outcomes == {"permit", "deny", "step_up", "needs_approval"}
 
 
 @pytest.mark.e2e

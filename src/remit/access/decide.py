@@ -2,8 +2,8 @@
 
     a  who    the token or the session becomes an identity that nobody has revoked, or nothing is believed
     b  what   the bytes become operations, or nothing is asked
-    c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in, and whose
-              the operations and jobs are that the request names
+    c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in, what was
+              granted to the caller just in time, and whose the operations and jobs are that the request names
     c  may    one verdict on all operations, the account that a permit runs with, and the labels that it puts on
     d  write  the record is durable before any effect
     e  with   the credential; when it cannot be had, that is recorded as the outcome
@@ -21,7 +21,9 @@ from dataclasses import dataclass, replace
 from remit.access.ports import (
     Authenticator,
     Classifier,
+    Grants,
     Judge,
+    Memberships,
     Observer,
     Obtainer,
     Recorder,
@@ -88,6 +90,8 @@ class Rooms:
     recorder: Recorder
     obtainer: Obtainer
     works: Works
+    grants: Grants
+    memberships: Memberships
     clock: Callable[[], int]
     labels: bool = False
 
@@ -141,18 +145,18 @@ class Decide:
             # b what
             request = await classify(rooms, wire)
             # c0 the circumstances
-            circumstances = rooms.observer.observe(identity, draft.circumstances)
+            circumstances = surroundings(rooms, identity, draft.circumstances)
             decision = replace(decision, request=request, circumstances=circumstances)
             request = await others(rooms, identity, request)
             decision = replace(decision, request=request)
             # c may
-            judged, purpose = judge(rooms, decision, identity, request)
-            body = await stamp(rooms, wire, judged)
-            decision = judged
+            decision = replace(decision, verdict=rooms.judge.decide(identity, request, circumstances))
+            decision, purpose = mapped(rooms, decision, identity, request)
+            body = await stamp(rooms, wire, decision)
         except Refused as refused:
-            decision = replace(decision, verdict=refusal(refused))
+            decision = refused_after(decision, refused)
         # d write
-        await rooms.recorder.record(decision_record(decision))
+        await write(rooms, decision)
         if not decision.permitted or purpose is None or decision.identity is None:
             return Answer(decision)
         # e with
@@ -184,6 +188,12 @@ async def classify(rooms: Rooms, wire: WireRequest) -> Request:
     return rooms.classifier.classify(wire)
 
 
+def surroundings(rooms: Rooms, identity: Identity, circumstances: Circumstances) -> Circumstances:
+    """Step c0: the circumstances with all that is known around the caller, and what was granted to it in this run."""
+    seen = rooms.observer.observe(identity, circumstances)
+    return replace(seen, grants=rooms.grants.in_force(identity.principal.key, seen.job, seen.now))
+
+
 async def others(rooms: Rooms, identity: Identity, request: Request) -> Request:
     """Step c0: the request, with one more operation for each thing in it that somebody else started, or nobody known.
 
@@ -205,22 +215,32 @@ async def others(rooms: Rooms, identity: Identity, request: Request) -> Request:
     return replace(request, operations=(*request.operations, *more)) if more else request
 
 
-def judge(rooms: Rooms, decision: Decision, identity: Identity, request: Request) -> tuple[Decision, Purpose | None]:
-    """Step c: the verdict, and with a permit the purpose of the credential; raises `Refused` when none is mapped."""
-    verdict = rooms.judge.decide(identity, request, decision.circumstances)
-    judged = replace(decision, verdict=verdict)
-    if verdict.outcome is not Outcome.PERMIT:
-        return judged, None
+def mapped(rooms: Rooms, decision: Decision, identity: Identity, request: Request) -> tuple[Decision, Purpose | None]:
+    """Step c, for a permit: the purpose of the credential; raises `Refused` when none is mapped."""
+    if not decision.permitted:
+        return decision, None
     purpose = rooms.obtainer.purpose(identity, request)
-    return replace(judged, account=purpose.account), purpose
+    return replace(decision, account=purpose.account), purpose
+
+
+def refused_after(decision: Decision, refused: Refused) -> Decision:
+    """A decision that ends with a refusal after all, with no account; what is redacted stays out of its record."""
+    return replace(decision, account="", verdict=replace(refusal(refused), obligations=decision.verdict.obligations))
 
 
 async def stamp(rooms: Rooms, wire: WireRequest, decision: Decision) -> bytes | None:
-    """Step c, for a permit: the body with the decision's label in it, `None` where none belongs; raises `Refused`."""
-    request = decision.request
-    if not decision.permitted or request is None or not request.stampable or not rooms.labels:
+    """Step c, for a permit: the body with its labels in it, `None` where none belong; raises `Refused`.
+
+    The decision's own label, and those that obligations demand: a message without room for the latter is refused.
+    """
+    request, demanded = decision.request, dict(decision.verdict.obligations.labels)
+    if not decision.permitted or request is None:
         return None
-    labels = {LABEL: decision.id}
+    if demanded and not request.stampable:
+        raise Refused(Reason.OBLIGATION_UNMET, "this request has no room for the labels that are demanded")
+    labels = demanded | ({LABEL: decision.id} if rooms.labels else {})
+    if not labels or not request.stampable:
+        return None
     try:
         if len(wire.body) > _LARGE_BODY:
             return await asyncio.to_thread(rooms.classifier.stamp, wire, labels)
@@ -230,6 +250,13 @@ async def stamp(rooms: Rooms, wire: WireRequest, decision: Decision) -> bytes | 
     except Exception as error:  # noqa: BLE001 - fail closed: what nobody foresaw here is recorded as a refusal as well
         _log.error("decision %s could not be stamped: %s", decision.id, type(error).__name__)
         raise Refused(Reason.PLANE_UNAVAILABLE, "the request could not be labelled with its decision") from None
+
+
+async def write(rooms: Rooms, decision: Decision) -> None:
+    """Step d: the record, after the groups that it rests on; durable when this returns. Raises `NotRecorded`."""
+    if decision.identity is not None:
+        await rooms.memberships.keep(decision.identity)
+    await rooms.recorder.record(decision_record(decision))
 
 
 async def obtain(
@@ -264,11 +291,14 @@ def _refuse(decision: Decision, refused: Refused) -> Answer:
 
 
 def _lease_ms(decision: Decision, credential: Credential) -> int:
-    """How long the answer may be repeated: never for what changes the world, never past the token's or our own end."""
+    """How long the answer may be repeated: never for what changes the world or has an obligation, nor past an end."""
     request, identity = decision.request, decision.identity
     if request is None or identity is None or not request.leasable or request.starts or request.stampable:
         return 0
     if any(operation.action.group in _NEVER_LEASED for operation in request.operations):
         return 0
-    left = min(identity.expires_at, credential.expires_at) - decision.circumstances.now
+    if decision.verdict.obligations.rules:
+        return 0
+    granted = [grant.until for grant in decision.circumstances.grants if grant.id in decision.verdict.grants]
+    left = min(identity.expires_at, credential.expires_at, *granted) - decision.circumstances.now
     return max(0, min(LEASE_MS, left * 1000))

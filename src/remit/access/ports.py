@@ -5,8 +5,11 @@ from typing import Protocol
 
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Circumstances, Verdict
+from remit.model.explanation import Explanation
+from remit.model.grant import Grant
 from remit.model.identity import Identity
-from remit.model.operation import Request
+from remit.model.inventory import Inventory
+from remit.model.operation import Action, Request, Resource
 from remit.model.record import Recorded, Value
 from remit.model.secret import SessionSecret, UnverifiedToken
 from remit.model.wire import Answered, UpstreamAnswer, WireRequest
@@ -81,6 +84,57 @@ class Judge(Protocol):
 
     def decide(self, identity: Identity, request: Request, circumstances: Circumstances) -> Verdict:
         """The verdict on all operations together; never raises for a policy's own fault, which is a deny."""
+
+
+class Grants(Protocol):
+    """grants: what was granted just in time. A view in memory, which follows the database."""
+
+    def in_force(self, principal: str, job: str, now: int) -> tuple[Grant, ...]:
+        """Of a principal (`Principal.key`), in this run or in none (empty), at `now` (seconds).
+
+        None when the view is too old to ask: what is not known to be granted is not.
+        """
+
+
+class Memberships(Protocol):
+    """audit: the groups and roles that decisions are taken on."""
+
+    async def keep(self, identity: Identity) -> None:
+        """Makes them durable, before a record names them by their digest; raises `NotRecorded`."""
+
+
+class Explainer(Protocol):
+    """policy: why, and what would change it."""
+
+    def explain(
+        self, identity: Identity, request: Request, circumstances: Circumstances, version: str
+    ) -> Explanation | None:
+        """What the policies of a version say; `None` when that version is not kept. Blocks."""
+
+
+class Directory(Protocol):
+    """identity: everybody who could ask, as the directory last told it."""
+
+    def inventory(self) -> Inventory:
+        """Accounts, groups and roles; raises `Refused` when nothing is known. Blocks."""
+
+
+class Words(Protocol):
+    """catalogue: what people mean by a word."""
+
+    def action(self, word: str) -> Action:
+        """A method by its id or an end of it that only one has (`endpoints.predict`), or a whole action group.
+
+        A group is an `Action` with the group's own name as its id. Raises `Refused` with `METHOD_UNKNOWN`, whose hint
+        names what comes near.
+        """
+
+    def resource(self, word: str) -> Resource:
+        """A resource by its canonical name or Google's relative one, a project by its id.
+
+        `gs://BUCKET`, an account's e-mail address and a service's name will do too. Raises `Refused` with
+        `RESOURCE_UNKNOWN`.
+        """
 
 
 class Recorder(Protocol):

@@ -16,17 +16,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from remit.access.decide import Rooms, identify, refusal
-from remit.model.decision import Circumstances, Decision
-from remit.model.errors import NotRecorded, Refused
-from remit.model.names import decision_id
+from remit.access.asking import Caller, asked, drafted, unanswered
+from remit.access.decide import Rooms, refusal
+from remit.model.decision import Decision
+from remit.model.errors import Refused
 from remit.model.operation import INSTALLATION, OWN_ACTIONS, Action, Operation, Request
 from remit.model.reasons import Reason
-from remit.model.record import decision_record, outcome_record
+from remit.model.record import outcome_record
 from remit.model.revocation import Revocation, Scope
-from remit.model.secret import SessionSecret, UnverifiedToken
 
 _CREATE, _LIFT, _LIST = OWN_ACTIONS
+_PATH = "/v1/revocations"
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PREFIXES = {"s-": Scope.SESSION, "j-": Scope.JOB}
 
@@ -161,15 +161,6 @@ class Ruling:
     warning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as it stood on the wire: a token or a browser's session, and the address."""
-
-    token: UnverifiedToken | None
-    session: SessionSecret | None = None
-    peer: str = ""
-
-
 class Revoke:
     """The three things that can be asked; none of them raises, since whatever goes wrong is a refusal with a reason."""
 
@@ -216,17 +207,12 @@ class Revoke:
 
     async def _tell(self, caller: Caller, action: Action, effect: Callable[[Ruling], Awaitable[Ruling]]) -> Ruling:
         request = Request((Operation(action, (INSTALLATION,)),))
-        draft = self._draft(caller, request)
+        method = "GET" if action is _LIST else "POST"
         try:
-            decision = await self._decide(caller, draft, request)
-            if decision.identity is None:
-                return Ruling(decision)  # nobody asked: the door's access event is the evidence
-            await self._rooms.recorder.record(decision_record(decision))  # d write
+            decision = await asked(self._rooms, caller, request, method=method, path=_PATH)
             return await self._effect(decision, effect) if decision.permitted else Ruling(decision)
-        except NotRecorded:
-            return Ruling(replace(draft, verdict=refusal(Refused(Reason.RECORD_UNAVAILABLE))))
-        except Exception:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            return Ruling(replace(draft, verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE))))
+        except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
+            return Ruling(unanswered(drafted(self._rooms, caller, request, method=method, path=_PATH), error))
 
     async def _effect(self, decision: Decision, effect: Callable[[Ruling], Awaitable[Ruling]]) -> Ruling:
         """Steps b and e; what cannot be done is recorded as the outcome."""
@@ -237,32 +223,6 @@ class Revoke:
             entry = outcome_record(decision, at, "revocations", refused.reason, refused.message)
             await self._rooms.recorder.record(entry)
             return Ruling(replace(decision, verdict=refusal(refused)))
-
-    async def _decide(self, caller: Caller, draft: Decision, request: Request) -> Decision:
-        rooms, decision = self._rooms, draft
-        now = draft.circumstances.now
-        try:
-            identity, _ = await identify(rooms, caller.token, caller.session, now)  # a who
-            decision = replace(decision, identity=identity)
-            rooms.revocations.check(identity, "", now)
-            circumstances = rooms.observer.observe(identity, draft.circumstances)
-            decision = replace(decision, circumstances=circumstances)
-            return replace(decision, verdict=rooms.judge.decide(identity, request, circumstances))  # c may
-        except Refused as refused:
-            return replace(decision, verdict=refusal(refused))
-
-    def _draft(self, caller: Caller, request: Request) -> Decision:
-        began = self._rooms.clock()
-        epoch = self._rooms.revocations.epoch
-        return Decision(
-            id=decision_id(began),
-            at=began,
-            verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-            circumstances=Circumstances(now=began // 1_000_000, peer=caller.peer, epoch=epoch),
-            request=request,
-            wire_method="GET" if request.first.action is _LIST else "POST",
-            wire_path="/v1/revocations",
-        )
 
 
 def _actor(ruling: Ruling) -> str:

@@ -18,12 +18,15 @@ from remit.arbiter.answered import PATH as ANSWERED
 from remit.arbiter.answered import Answered
 from remit.arbiter.check import FORWARDED, PREFIX, Check
 from remit.arbiter.events import Events
+from remit.arbiter.explain import Why
+from remit.arbiter.grants import Grants
 from remit.arbiter.health import Health
 from remit.arbiter.person import Person
 from remit.arbiter.revoke import Revocations
 from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.sockets import taking_the_place_of
 from remit.arbiter.token import Token
+from remit.arbiter.who import WhoMay
 
 API_PATHS = (
     "/healthz",
@@ -33,6 +36,11 @@ API_PATHS = (
     "/v1/identity",
     "/v1/decision",
     "/v1/revocations",
+    "/v1/can",
+    "/v1/who",
+    "/v1/explain",
+    "/v1/grants",
+    "/v1/jobs",
     "/v1/events",
     "/sign-in",
     "/sign-out",
@@ -62,6 +70,9 @@ class Endpoints:
     token: Token
     person: Person
     revocations: Revocations
+    questions: WhoMay
+    why: Why
+    grants: Grants
     events: Events
     sign_in: SignInPages
     account: Account
@@ -85,6 +96,11 @@ def application(endpoints: Endpoints) -> Starlette:
             Route("/v1/identity", endpoints.person.identity),
             Route("/v1/decision", endpoints.person.decision),
             Route("/v1/revocations", endpoints.revocations.__call__, methods=["GET", "POST"]),
+            Route("/v1/can", endpoints.questions.can, methods=["POST"]),
+            Route("/v1/who", endpoints.questions.who),
+            Route("/v1/explain", endpoints.why.__call__),
+            Route("/v1/grants", endpoints.grants.grants, methods=["GET", "POST"]),
+            Route("/v1/jobs", endpoints.grants.jobs, methods=["POST", "DELETE"]),
             Route("/v1/events", endpoints.events.__call__, methods=["POST"]),
             Route("/v1/configuration", configuration),
             *endpoints.sign_in.routes(),

@@ -12,7 +12,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from remit.access.revoke import Acknowledgement, Caller, InForce, Revoke, Ruling, Wish
+from remit.access.asking import Caller
+from remit.access.revoke import Acknowledgement, InForce, Revoke, Ruling, Wish
 from remit.arbiter import refusal
 from remit.arbiter.check import bearer, single
 from remit.model.revocation import Scope

@@ -30,13 +30,19 @@ from remit.assembly import evidence, rooms
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
 from remit.assembly.identity import Who, who
 from remit.assembly.policies import PolicyWatch
+from remit.assembly.questions import GrantKeeping, Questions, questions
+from remit.assembly.replay import version_of
 from remit.audit.lookup import find_decision, find_whole
+from remit.audit.memberships import Memberships
+from remit.audit.policy_sets import PolicySets
 from remit.audit.recorder import LedgerRecorder
 from remit.audit.works import Works
 from remit.gateway.admin import Admin
+from remit.grants.view import GrantView
 from remit.identity.tokens.keys import http_client
 from remit.model.errors import NotRecorded
 from remit.policy.judge import CedarJudge
+from remit.policy.named import NamedGroups
 from remit.settings.read import Settings
 
 _log = logging.getLogger(__name__)
@@ -50,6 +56,7 @@ class House:
     app: Starlette
     who: Who
     judge: CedarJudge
+    policies: PolicySets
     watch: AccessLogWatch
     streams: Streams
     rooms: Rooms
@@ -59,6 +66,7 @@ class House:
 async def house(settings: Settings) -> AsyncIterator[House]:
     """Opens the house and closes it again; raises `SettingsInvalid` when it must not open."""
     judge = rooms.judge(settings)
+    named = NamedGroups(lambda: judge.book)
     watch = AccessLogWatch(Admin(settings.gateway.admin_socket))
     async with contextlib.AsyncExitStack() as opened:
         writer = opened.enter_context(evidence.writing(settings))
@@ -68,7 +76,11 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         obtainer = rooms.obtainer(settings, hops)
         opened.push_async_callback(obtainer.close)
         recorder = opened.enter_context(LedgerRecorder(evidence.ledger(settings, writer)))
-        found = await opened.enter_async_context(who(settings, (reader, writer), recorder, hops, client))
+        policies = PolicySets(recorder, version_of, rooms.now)
+        with contextlib.suppress(NotRecorded):  # readiness is red, nothing is permitted, and the watch tries again
+            await policies.keep(judge.book.version, judge.book.texts)
+        grants = opened.enter_context(GrantView(reader))
+        found = await opened.enter_async_context(who(settings, (reader, writer), recorder, hops, client, named.all))
         fitted = Rooms(
             authenticator=found.authenticator,
             sessions=found.sessions,
@@ -79,6 +91,8 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             recorder=GuardedRecorder(recorder, watch),
             obtainer=obtainer,
             works=Works(reader, recorder),
+            grants=grants,
+            memberships=Memberships(recorder, rooms.now),
             clock=rooms.now,
             labels=settings.labels,
         )
@@ -86,10 +100,11 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         opened.push_async_callback(learn.close)
         health = Health(_probes(found, watch, recorder), {"people": lambda: found.trouble})
         published = _documents(hops, found)
-        app = application(_endpoints(settings, fitted, found, reader, health, published, learn))
+        asking = questions(settings, fitted, judge, named, reader, GrantKeeping(grants, recorder))
+        app = application(_endpoints(settings, fitted, found, reader, health, published, learn, asking))
         streams = Streams(partial(find_decision, reader), found.view.ended)
         found.view.told(streams.changed)
-        yield House(app, found, judge, watch, streams, fitted)
+        yield House(app, found, judge, policies, watch, streams, fitted)
 
 
 def _probes(found: Who, watch: AccessLogWatch, recorder: LedgerRecorder) -> dict[str, Probe]:
@@ -125,6 +140,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
     health: Health,
     published: Mapping[str, Callable[[], Document]],
     learn: Learn,
+    asking: Questions,
 ) -> Endpoints:
     origin = settings.identity.sessions.origin
     known = Known(settings.identity.tenants, evidence.seen(settings, rooms.now))
@@ -141,6 +157,9 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
             sessions=found.sessions,
         ),
         revocations=Revocations(Revoke(fitted, found.revoker, known)),
+        questions=asking.who,
+        why=asking.why,
+        grants=asking.grants,
         events=Events(found.events.receive, rooms.now),
         sign_in=SignInPages(found.sign_in, rooms.now),
         account=Account(found.sessions, origin, rooms.now, revocations=found.view),
@@ -188,7 +207,7 @@ async def run(settings: Settings, stop: asyncio.Event, retire: asyncio.Event) ->
         beside = {
             **opened.who.works(),
             "access log": opened.watch.watch(),
-            "policies": PolicyWatch(settings.policy.folder, opened.judge).watch(),
+            "policies": PolicyWatch(settings.policy.folder, opened.judge, opened.policies.keep).watch(),
         }
         watched = settings.gateway.streams_socket
         async with attended(stop, beside), contextlib.AsyncExitStack() as listening:

@@ -23,6 +23,7 @@ from remit.audit.spool import Spool
 from remit.audit.store import FolderStore
 from remit.audit.verify import Report, verify
 from remit.gateway.certificates import ensure
+from remit.grants import tables as grant_tables
 from remit.identity import replay
 from remit.identity.browser import tables as session_tables
 from remit.identity.browser.cipher import make_key_file
@@ -40,6 +41,7 @@ _TABLES: Mapping[str, ModuleType] = {
     "sessions": session_tables,
     "directory": directory_tables,
     "replay": replay,
+    "grants": grant_tables,
 }
 
 

@@ -14,6 +14,7 @@ from remit.credentials.hop import Token
 from remit.identity.directory.graph import Graph
 from remit.identity.directory.group_paths import GroupPaths
 from remit.identity.directory.groups import DirectoryGroups
+from remit.identity.directory.inventory import DirectoryInventory, KeptInventory
 from remit.identity.directory.poll import DirectoryPoll
 from remit.identity.directory.told import Told
 from remit.identity.revocation.revoker import Revoker
@@ -61,6 +62,7 @@ class DirectoryView:
     paths: GroupPaths
     locations: NamedLocations
     poll: DirectoryPoll
+    inventory: DirectoryInventory
 
     async def shown(self, principal: Principal) -> Sequence[Mapping[str, Any]]:
         """By which path each group came about, as `/v1/identity` shows it; raises `Refused`."""
@@ -75,15 +77,23 @@ class DirectoryView:
         ]
 
 
-def directory(
-    settings: IdentitySettings, hops: Hops, client: httpx.AsyncClient, revoker: Revoker, engines: tuple[Engine, Engine]
+def directory(  # noqa: PLR0917 - one for each part that it is made of
+    settings: IdentitySettings,
+    hops: Hops,
+    client: httpx.AsyncClient,
+    revoker: Revoker,
+    engines: tuple[Engine, Engine],
+    named: Callable[[], frozenset[str]],
 ) -> DirectoryView:
-    """The directory of the tenant."""
+    """The directory of the tenant. `named`: the groups that policies name."""
     token = ApplicationToken(hops)
     graph = Graph(client, token, drop=token.drop, tenant=settings.entra.tenant)
+    kept = KeptInventory(settings.entra.tenant, *engines)
+    app = settings.entra.audience
     return DirectoryView(
         groups=DirectoryGroups(graph),
         paths=GroupPaths(graph),
         locations=NamedLocations(graph),
         poll=DirectoryPoll(graph, revoker, Told(*engines)),
+        inventory=DirectoryInventory(graph, kept, app=app, named=named, clock=lambda: int(time.time())),
     )

@@ -77,6 +77,7 @@ class Who:
             found |= {
                 "named locations": self.directory.locations.keep_fresh(),
                 "directory": self.directory.poll.run(),
+                "inventory": self.directory.inventory.keep_fresh(),
             }
         return found
 
@@ -87,15 +88,24 @@ class Who:
 
 
 @contextlib.asynccontextmanager
-async def who(
-    settings: Settings, engines: tuple[Engine, Engine], recorder: LedgerRecorder, hops: Hops, client: httpx.AsyncClient
+async def who(  # noqa: PLR0917 - one for each part of the house
+    settings: Settings,
+    engines: tuple[Engine, Engine],
+    recorder: LedgerRecorder,
+    hops: Hops,
+    client: httpx.AsyncClient,
+    named: Callable[[], frozenset[str]],
 ) -> AsyncIterator[Who]:
-    """Fits it together. `engines`: one that reads, one that writes; `client`: of `identity.tokens.keys`."""
+    """Fits it together.
+
+    `engines`: one that reads, one that writes; `client`: of `identity.tokens.keys`; `named`: the groups that policies
+    name.
+    """
     found, (reader, writer) = settings.identity, engines
     keys = KeyRing(found, client)
     view = RevocationView(reader, writer, arbiter_id(now()))
     revoker = Revoker(recorder, reader, writer, now, wake=view.wake)
-    graph = directory(found, hops, client, revoker, engines) if found.graph else None
+    graph = directory(found, hops, client, revoker, engines, named) if found.graph else None
     authenticator = Authenticators(
         (
             EntraAuthenticator(found.entra, keys.entra, graph.groups if graph else None),

@@ -8,25 +8,27 @@ written for longer than that) is prevented by writing whole files by rename, as 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from remit.model.errors import SettingsInvalid
+from remit.model.errors import NotRecorded, SettingsInvalid
 from remit.policy.judge import CedarJudge
 
 _log = logging.getLogger(__name__)
 _EVERY = 0.5  # seconds between looks
 
+Keep = Callable[[str, Mapping[str, str]], Awaitable[None]]
 Stamps = tuple[tuple[str, int, int], ...]
 
 
 class PolicyWatch:
-    """Watches the folder of one judge."""
+    """Watches the folder of one judge. `keep`: makes a set durable by its version; raises `NotRecorded`."""
 
-    def __init__(self, folder: Path, judge: CedarJudge) -> None:
+    def __init__(self, folder: Path, judge: CedarJudge, keep: Keep) -> None:
         self._folder = folder
         self._judge = judge
+        self._keep = keep
         self._last: Stamps | None = None
         self._taken: Stamps | None = None
         self._refused = False
@@ -46,17 +48,22 @@ class PolicyWatch:
         self._taken = now
         before = self._judge.policy_version
         try:
-            version = await asyncio.to_thread(self._judge.reload)
+            book = await asyncio.to_thread(self._judge.read)
+            await self._keep(book.version, book.texts)  # nothing is decided by a set that nobody can look up later
         except (SettingsInvalid, OSError) as error:
             self._refused = True
             _log.error("the edited policies are not taken, the last good set stays:\n%s", error)
+        except NotRecorded as error:
+            self._taken = None  # looked at again, until it can be written
+            _log.error("the edited policies are not taken, since they cannot be kept: %s", error.message)
         else:
+            version = self._judge.take(book)
             if version != before or self._refused:
                 _log.warning("policies %s decide from now on", version)
             self._refused = False
 
     def _stamps(self) -> Iterator[tuple[str, int, int]]:
-        for file in sorted(self._folder.iterdir() if self._folder.is_dir() else ()):
+        for file in sorted(self._folder.rglob("*") if self._folder.is_dir() else ()):
             with contextlib.suppress(FileNotFoundError):
                 status = file.stat()
-                yield file.name, status.st_mtime_ns, status.st_size
+                yield str(file.relative_to(self._folder)), status.st_mtime_ns, status.st_size

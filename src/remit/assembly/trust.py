@@ -19,7 +19,8 @@ from remit.trust.verify import Verify
 
 _SCOPE = ("https://www.googleapis.com/auth/cloud-platform",)
 _LIFETIME = 900  # seconds
-_STRONGEST = Authentication(frozenset({"pwd", "mfa"}), frozenset(f"c{number}" for number in range(1, 100)))
+_NOW = 1  # any moment that is not 0, which means unknown: nobody's sign-in is older
+_STRONGEST = Authentication(frozenset({"pwd", "mfa"}), frozenset(f"c{number}" for number in range(1, 100)), at=_NOW)
 _ON_PROJECTS = ("aiplatform.", "logging.", "cloudresourcemanager.")
 
 
@@ -83,9 +84,8 @@ class PolicyWants:
             return False
         resource = Resource("Project", f"//cloudresourcemanager.googleapis.com/projects/{found.id}", found.id)
         request = Request((Operation(action, (resource,)),))
-        return (
-            self._judge.decide(identity, request, Circumstances(now=0, locations_known=True)).outcome is Outcome.PERMIT
-        )
+        now = Circumstances(now=_NOW, locations_known=True)
+        return self._judge.decide(identity, request, now).outcome is Outcome.PERMIT
 
     def _identity(self, role: str, groups: frozenset[str], kind: Kind) -> Identity:
         return Identity(

@@ -12,6 +12,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE ledger_works (name VARCHAR NOT NULL, owner VARCHAR NOT NULL, PRIMARY KEY (name))",
         "CREATE INDEX ledger_entries_later ON ledger_entries (at) WHERE type <> 'decision'",
     ),
+    (
+        """CREATE TABLE ledger_memberships (
+            digest VARCHAR NOT NULL, "groups" VARCHAR NOT NULL, roles VARCHAR NOT NULL, PRIMARY KEY (digest)
+        )""",
+        "CREATE TABLE ledger_policies (version VARCHAR NOT NULL, files VARCHAR NOT NULL, PRIMARY KEY (version))",
+    ),
 )
 """Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
 
@@ -63,3 +69,20 @@ works = Table(
     Column("owner", String, nullable=False),
 )
 """What was started: its canonical `name`, and the key of whoever started it, empty once two different ones did."""
+
+memberships = Table(
+    "ledger_memberships",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("groups", String, nullable=False, quote=True),
+    Column("roles", String, nullable=False),
+)
+"""The groups and roles that decisions were taken on, each a sorted JSON list, by the `digest` that records name."""
+
+policies = Table(
+    "ledger_policies",
+    metadata,
+    Column("version", String, primary_key=True),
+    Column("files", String, nullable=False),
+)
+"""The texts of each set of policies that decided: one JSON object, by the files' names."""

@@ -14,7 +14,7 @@ CREATE TABLE entries (
         policies VARCHAR[], principal VARCHAR, "name" VARCHAR, "action" VARCHAR, resource VARCHAR,
         resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR, effect VARCHAR, scope VARCHAR,
         subject VARCHAR, actor VARCHAR, because VARCHAR, session VARCHAR, job VARCHAR,
-        cause VARCHAR, status BIGINT
+        cause VARCHAR, status BIGINT, step VARCHAR, "grant" VARCHAR
     )
 );
 CREATE TABLE access (
@@ -30,7 +30,8 @@ SELECT from_json(line::JSON, '{
     "reason": "VARCHAR", "policies": ["VARCHAR"], "principal": "VARCHAR", "name": "VARCHAR", "action": "VARCHAR",
     "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR",
     "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR",
-    "session": "VARCHAR", "job": "VARCHAR", "cause": "VARCHAR", "status": "BIGINT"
+    "session": "VARCHAR", "job": "VARCHAR", "cause": "VARCHAR", "status": "BIGINT",
+    "step": "VARCHAR", "grant": "VARCHAR"
 }')
 FROM (SELECT unnest(?::VARCHAR[]) AS line)
 """
@@ -70,6 +71,11 @@ happened AS (
     SELECT entry.at, 1, position, 'revocation', coalesce(entry.decision, ''), entry.effect, NULL, 0,
         concat_ws(' ', entry.scope, nullif(entry.because, '')), entry.actor, entry.subject
     FROM entries WHERE entry.type = 'revocation'
+    UNION ALL
+    SELECT entry.at, 1, position, 'grant', coalesce(entry.decision, ''), entry.step, NULL, 0,
+        concat_ws(' ', entry."grant", 'of', entry.principal, 'for', entry.action, nullif(entry.because, '')),
+        entry.actor, entry.resource
+    FROM entries WHERE entry.type = 'grant'
     UNION ALL
     SELECT "time", 2, rowid, 'access', coalesce(decision, ''), NULL, if(reason IS NULL, NULL, [reason]),
         coalesce(status, 0),

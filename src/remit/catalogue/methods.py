@@ -16,7 +16,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from remit.model.operation import EXPLICIT_ACTIONS, OWN_ACTIONS, Action, Group
+from remit.model.operation import ACCESS_ACTIONS, EXPLICIT_ACTIONS, OWN_ACTIONS, Action, Group
 
 NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 # Verbs whose answer is a stream of server-sent events or of JSON, by their names: `streamQuery`, `subscribe`.
@@ -74,7 +74,7 @@ PROJECTS = (
     ),
 )
 ACT_AS = Action("iam.serviceAccounts.actAs", Group.LAUNCH, "iam.serviceAccounts.actAs")
-NEIGHBOURS = (ACT_AS, *EXPLICIT_ACTIONS, *OWN_ACTIONS)
+NEIGHBOURS = (ACT_AS, *EXPLICIT_ACTIONS, *OWN_ACTIONS, *ACCESS_ACTIONS)
 """Actions without a method of their own on the wire of an API: acting as an account, parts of a message that need a
 permission of their own, and what Remit itself is asked."""
 

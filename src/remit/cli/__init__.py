@@ -23,7 +23,17 @@ _COMMANDS = {
     "whoami": "who remit says you are",
     "run": "a command with ambient, renewing credentials",
     "token": "one short-lived token",
+    "can": "may they, and why",
+    "who": "everyone who may",
+    "explain": "why a decision came out so, and what would change it",
+    "request": "to be permitted something for a while",
+    "approve": "let somebody have what they asked for",
+    "deny": "refuse it",
+    "withdraw": "take back what you asked for",
+    "list": "what was asked for, and what is granted",
+    "review": "look at what was taken without waiting",
     "revoke": "the end of what somebody was permitted",
+    "policy": "write, check, test and replay the policies",
     "trust": "do Entra, Google and the policy agree",
     "audit": "what happened, and is it proved",
     "catalogue": "what remit knows of an API",
@@ -35,7 +45,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return list(_COMMANDS)
+        return [*_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
@@ -47,7 +57,7 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([*_COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

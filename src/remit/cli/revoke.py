@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import click
-import httpx
 
+from remit.cli.duration import duration
 from remit.cli.output import emit, json_option, say, table
-from remit.model.errors import Refused, RemitError
-from remit.model.reasons import Reason
+from remit.model.errors import RemitError
 from remit.model.revocation import Scope
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIMEOUT = 15.0  # seconds: an arbiter that does not answer is waited for for about two
+from remit.sdk.api import Api, NotFound
+from remit.sdk.sign_in import signed_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,6 @@ def _order(
     return Order(scope, sign_in_again, duration(lasting) if lasting is not None else 0, because, lift)
 
 
-def duration(text: str) -> int:
-    """Seconds of a duration such as 15m; raises `RemitError`."""
-    if text[:-1].isdecimal() and text[:-1].isascii() and text[-1:] in _UNITS and int(text[:-1]):
-        return int(text[:-1]) * _UNITS[text[-1]]
-    raise RemitError(f"`{text}` is no duration", hint="write 90s, 15m, 2h, 7d")
-
-
 def _show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
@@ -146,21 +137,17 @@ def _tell(word: str, done: Mapping[str, Any] | None, order: Order, *, as_json: b
 @contextmanager
 def _place(config: Path | None) -> Iterator[Place]:
     if config is None:
-        from remit.sdk.sign_in import SignIn
-
-        sign_in = SignIn.kept()
-        yield Remote(sign_in.configuration.url, lambda: sign_in.token().reveal())
+        yield Remote(signed_in())
         return
     with ExitStack() as opened:
         yield _local(config, opened)
 
 
 class Remote:
-    """The API of the installation at `url`; `token` gives the caller's."""
+    """The API of an installation."""
 
-    def __init__(self, url: str, token: Any) -> None:
-        self._url = url
-        self._token = token
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     def ask(self, word: str, order: Order) -> Mapping[str, Any] | None:
         """Asks for one; raises `Refused`, `RemitError` when nobody answers."""
@@ -172,36 +159,15 @@ class Remote:
             "because": order.because,
             "lift": order.lift,
         }
-        return self._answer(self._send("POST", wanted))
+        try:
+            return self._api.post("/v1/revocations", wanted)
+        except NotFound:
+            return None
 
     def standing(self) -> Sequence[Mapping[str, Any]]:
         """What stands."""
-        found = self._answer(self._send("GET", None)) or {}
-        rows = found.get("revocations")
+        rows = self._api.get("/v1/revocations").get("revocations")
         return rows if isinstance(rows, list) else []
-
-    def _send(self, method: str, wanted: Mapping[str, Any] | None) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self._token()}"}
-        try:
-            return httpx.request(method, f"{self._url}/v1/revocations", json=wanted, headers=headers, timeout=_TIMEOUT)
-        except (httpx.HTTPError, httpx.InvalidURL):
-            pass  # outside the handler: a library's error holds the request, and with it the token
-        raise RemitError(f"remit does not answer at `{self._url}`", hint="is `remit serve` running there?")
-
-    @staticmethod
-    def _answer(response: httpx.Response) -> Mapping[str, Any] | None:
-        try:
-            document = response.json()
-        except ValueError:
-            document = {}
-        if response.is_success and isinstance(document, dict):
-            return document
-        said = document if isinstance(document, dict) else {}
-        if said.get("error") == "not_found":
-            return None
-        reason = response.headers.get("x-remit-reason", "")
-        known = Reason(reason) if reason in set(Reason) else Reason.PLANE_UNAVAILABLE
-        raise Refused(known, str(said.get("error_description") or known.sentence))
 
 
 class Local:

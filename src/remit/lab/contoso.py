@@ -102,7 +102,10 @@ UNA = User("0d000000-0000-4000-8000-000000000006", "Una", "una@fabrikam.example"
 EVERYBODY = (*USERS, UNA)
 
 ML_ENGINEERS_FRAUD = Group(
-    "9a000000-0000-4000-8000-000000000001", "ml-engineers-fraud", (DANA.oid, GIL.oid, ZOE.oid, OLGA.oid)
+    "9a000000-0000-4000-8000-000000000001",
+    "ml-engineers-fraud",
+    (DANA.oid, GIL.oid, ZOE.oid, OLGA.oid),
+    (OLGA.oid,),
 )
 ML_ENGINEERS = Group("9a000000-0000-4000-8000-000000000002", "ml-engineers", (ML_ENGINEERS_FRAUD.id,))
 DATA_SCIENTISTS = Group("9a000000-0000-4000-8000-000000000004", "data-scientists", (ADA.oid,))
@@ -284,6 +287,7 @@ BINDINGS = (
         for member in (group_member(DATA_SCIENTISTS), *_others("data-scientists"))
     ),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/aiplatform.user", (f"serviceAccount:{_SCIENTIST}",)),
+    _on_account(account("trainer", FRAUD_TEST), "roles/iam.serviceAccountUser", f"serviceAccount:{_SCIENTIST}"),
     Binding(f"projects/{FRAUD_TEST.id}", "roles/logging.viewer", (f"serviceAccount:{_SCIENTIST}",)),
     Binding(
         f"projects/_/buckets/{FRAUD_TEST.buckets[0]}", "roles/storage.objectViewer", (f"serviceAccount:{_SCIENTIST}",)

@@ -47,11 +47,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A security group. `members`: object ids of people and of groups."""
+    """A security group. `members`: object ids of people and of groups; `owners`: of people."""
 
     id: str
     name: str
     members: tuple[str, ...]
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

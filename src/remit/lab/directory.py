@@ -77,6 +77,15 @@ class Directory:
         above = self._above.get(oid.lower(), set())
         return tuple(group for group in self._groups.values() if group.id in above)
 
+    def members_of(self, group: str) -> tuple[str, ...]:
+        """Object ids of the direct members of a group, accounts before groups, each in Contoso's order."""
+        known = (*(entry.id for entry in self._entries.values() if not entry.deleted), *self._groups)
+        return tuple(each for each in known if group.lower() in self._above.get(each, set()))
+
+    def groups(self) -> tuple[Group, ...]:
+        """Every group."""
+        return tuple(self._groups.values())
+
     def find(self, oid: str) -> Entry | None:
         """An account that was not deleted."""
         entry = self._entries.get(oid.lower())

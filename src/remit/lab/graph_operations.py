@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from remit.lab.contoso import Group
 from remit.lab.directory import Directory, Entry
 from remit.lab.graph_delta import Delta, account
 from remit.lab.graph_errors import bad_request, unknown
+from remit.lab.graph_inventory import Inventory, person, rendered, service_principal
 from remit.lab.graph_paging import CONTEXT, HOST, page
 from remit.lab.http import Request
 from remit.lab.sign_in_log import SignInLog
@@ -50,6 +50,7 @@ class Operations:
         self.page_size = PAGE
         self.locations: Sequence[Mapping[str, Any]] = LOCATIONS
         self.delta = Delta(directory, lambda: self.page_size)
+        self._inventory = Inventory(directory)
 
     def member_objects(self, request: Request, kind: str, oid: str) -> dict[str, Any]:
         """`getMemberObjects` and `getMemberGroups`: ids of all groups, or an error beyond what one answer holds."""
@@ -70,7 +71,7 @@ class Operations:
             raise unknown(oid)
         found = oid if kind == "groups" else self._entry(kind, oid).id
         groups = self.directory.groups_of(found) if how[0] == "t" else self.directory.direct_groups_of(found)
-        return page(request, [_group(group) for group in groups], "directoryObjects", self.page_size)
+        return page(request, [rendered(group) for group in groups], "directoryObjects", self.page_size)
 
     def changes(self, request: Request, kind: str) -> dict[str, Any]:
         """`delta`."""
@@ -79,7 +80,24 @@ class Operations:
     def accounts(self, request: Request, kind: str) -> dict[str, Any]:
         """The list of users, or of service principals."""
         entries = self.directory.entries(person=kind == "users")
-        return page(request, [account(entry) for entry in entries], kind, self.page_size)
+        rendered_as = person if kind == "users" else service_principal
+        return page(request, [rendered_as(entry) for entry in entries], kind, self.page_size)
+
+    def groups(self, request: Request) -> dict[str, Any]:
+        """The list of groups."""
+        return self._inventory.groups(request, self.page_size)
+
+    def members(self, request: Request, group: str) -> dict[str, Any]:
+        """Direct members of a group."""
+        return self._inventory.members(request, group, self.page_size)
+
+    def owners(self, request: Request, group: str) -> dict[str, Any]:
+        """Owners of a group."""
+        return self._inventory.owners(request, group, self.page_size)
+
+    def assignments(self, request: Request, app: str) -> dict[str, Any]:
+        """Who holds which role of an application."""
+        return self._inventory.assignments(request, app, self.page_size)
 
     def account(self, _request: Request, kind: str, oid: str) -> dict[str, Any]:
         """One of them."""
@@ -161,6 +179,7 @@ _USER = ("User.Read.All", "User.ReadWrite.All", _ALL)
 _USER_GROUPS = ("User.ReadBasic.All&GroupMember.Read.All", "User.Read.All&GroupMember.Read.All", _ALL)
 _APPLICATION = ("Application.Read.All", "Application.ReadWrite.All", _ALL)
 _APPLICATION_GROUPS = ("Application.Read.All&GroupMember.Read.All", _ALL)
+_GROUPS = ("GroupMember.Read.All", "Group.Read.All", _ALL)
 _SWITCH = ("User.EnableDisableAccount.All&User.Read.All", "User.ReadWrite.All")
 _MEMBERS = ("GroupMember.ReadWrite.All", "Group.ReadWrite.All", "Directory.ReadWrite.All")
 
@@ -188,20 +207,15 @@ ROUTES = (
         "User.RevokeSessions.All",
         "User.ReadWrite.All",
     ),
+    _route("GET", "groups", Operations.groups, *_GROUPS),
+    _route("GET", f"groups/{_ID}/members", Operations.members, *_GROUPS),
+    _route("GET", f"groups/{_ID}/owners", Operations.owners, *_GROUPS),
+    _route("GET", f"servicePrincipals\\(appId='{_ID}'\\)/appRoleAssignedTo", Operations.assignments, *_APPLICATION),
     _route("POST", f"groups/{_ID}/members/\\$ref", Operations.join, *_MEMBERS),
     _route("DELETE", f"groups/{_ID}/members/{_ID}/\\$ref", Operations.leave, *_MEMBERS),
     _route("GET", "identity/conditionalAccess/namedLocations", Operations.named_locations, "Policy.Read.All"),
     _route("GET", "auditLogs/signIns", Operations.signed_in, "AuditLog.Read.All"),
 )
-
-
-def _group(group: Group) -> dict[str, Any]:
-    return {
-        "@odata.type": "#microsoft.graph.group",
-        "id": group.id,
-        "displayName": group.name,
-        "securityEnabled": True,
-    }
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from remit.model.credential import Credential
+from remit.model.grant import Grant, Wanted
 from remit.model.identity import Identity
+from remit.model.obligation import NONE, Obligations
 from remit.model.operation import Request
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -17,7 +19,7 @@ class Circumstances:
     when unknown; `locations`: Entra's named locations that it lies in, and `locations_known`: whether that is
     all that could be told of it; `risk`: the provider's word on the sign-in
     (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `epoch`: of
-    the revocations that were looked at.
+    the revocations that were looked at; `grants`: of the caller, in force now and in this run.
     """
 
     now: int
@@ -28,6 +30,7 @@ class Circumstances:
     risk: str = ""
     job: str = ""
     epoch: int = 0
+    grants: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class Verdict:
     `challenge`: the authentication context (`c1`) that alone would flip a `STEP_UP`, else empty;
     `not_before`: when not 0, a sign-in after this time (seconds since the epoch) alone would flip the refusal;
     `detail`: one sentence for the caller, which names the failed condition and discloses no policy text;
-    `hint`: what the caller can do about it, may be empty.
+    `hint`: what the caller can do about it, may be empty; `obligations`: what a permit demands besides;
+    `grants`: ids of the grants that a permit rests on; `wanted`: what alone would flip a `NEEDS_APPROVAL` if it were
+    granted, without time and reason.
     """
 
     outcome: Outcome
@@ -61,6 +66,9 @@ class Verdict:
     detail: str = ""
     hint: str = ""
     not_before: int = 0
+    obligations: Obligations = NONE
+    grants: tuple[str, ...] = ()
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)

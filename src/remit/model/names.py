@@ -1,6 +1,6 @@
-"""Names for decisions and for runs: sortable by time, unique, and useless for guessing another one.
+"""Names for decisions, runs and grants: sortable by time, unique, and useless for guessing another one.
 
-`d-` or `j-` and 26 characters of Crockford base32: 48 bits of milliseconds and 80 random bits, as a ULID
+`d-`, `j-` or `g-` and 26 characters of Crockford base32: 48 bits of milliseconds and 80 random bits, as a ULID
 (github.com/ulid/spec).
 """
 
@@ -18,6 +18,11 @@ def decision_id(at: int) -> str:
 def job_id(at: int) -> str:
     """A new name for a run that begins at a time in microseconds since the epoch."""
     return f"j-{_unique(at)}"
+
+
+def grant_id(at: int) -> str:
+    """A new name for a grant that is asked for at a time in microseconds since the epoch."""
+    return f"g-{_unique(at)}"
 
 
 def arbiter_id(at: int) -> str:

@@ -54,6 +54,16 @@ OWN_ACTIONS = (
 )
 """What can be done to the installation."""
 
+GRANTS_REQUEST = Action("remit.grants.request", Group.OBSERVE)
+GRANTS_APPROVE = Action("remit.grants.approve", Group.ADMINISTER)
+GRANTS_BREAK_GLASS = Action("remit.grants.break_glass", Group.ADMINISTER)
+ACCESS_QUERY = Action("remit.access.query", Group.ADMINISTER)
+DECISIONS_EXPLAIN = Action("remit.decisions.explain", Group.ADMINISTER)
+
+ACCESS_ACTIONS = (GRANTS_REQUEST, GRANTS_APPROVE, GRANTS_BREAK_GLASS, ACCESS_QUERY, DECISIONS_EXPLAIN)
+"""What can be done about a resource, or the installation: ask for a grant (which whoever a grant would permit may),
+approve one, take one without waiting, ask who may what, and see why with all policies."""
+
 UNTYPED = Action("remit.messages.untyped", Group.ADMINISTER)
 """Sending a message with parts that nobody can read beforehand: task inputs, pipeline specs, free JSON."""
 
@@ -97,12 +107,23 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The grant that an approval is about. `action`: method id or group; `lasting`: seconds; `by`: `Principal.key`."""
+
+    action: str
+    lasting: int
+    by: str
+    break_glass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One action with every resource that it touches; `resources[0]` is the one it is named by.
 
     `acts_as`: e-mail of the service account that the work will run as, empty when none is named; `work`: what it asks
     of the cloud, `None` where it starts and changes nothing; `within`: the part of the first resource that is meant (an
-    object's name, a path of a service), and for an action of `EXPLICIT_ACTIONS` the id of the method that asks for it.
+    object's name, a path of a service), and for an action of `EXPLICIT_ACTIONS` the id of the method that asks for it;
+    `asked`: for `remit.grants.*`, what is to be granted.
     """
 
     action: Action
@@ -110,6 +131,7 @@ class Operation:
     acts_as: str = ""
     work: Work | None = None
     within: str = ""
+    asked: Asked | None = None
 
     def __post_init__(self) -> None:
         if not self.resources:

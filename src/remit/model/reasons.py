@@ -46,6 +46,8 @@ class Reason(StrEnum):
     POLICY_FORBIDS = "policy_forbids"
     STEP_UP_REQUIRED = "step_up_required"
     APPROVAL_REQUIRED = "approval_required"
+    CEILING_EXCEEDED = "ceiling_exceeded"
+    OBLIGATION_UNMET = "obligation_unmet"
     POLICY_ERROR = "policy_error"
 
     # with: the credential (403 when nothing is mapped, 503 when a hop is down)
@@ -132,6 +134,8 @@ _SENTENCES = {
     Reason.POLICY_FORBIDS: "a policy forbids this",
     Reason.STEP_UP_REQUIRED: "a stronger sign-in is needed",
     Reason.APPROVAL_REQUIRED: "an approval is needed",
+    Reason.CEILING_EXCEEDED: "the request asks for more than is granted to anybody here",
+    Reason.OBLIGATION_UNMET: "what a permit demands here cannot be met",
     Reason.POLICY_ERROR: "the policy could not be evaluated",
     Reason.NO_ACCOUNT: "no service account is mapped for this identity in this project",
     Reason.ACCOUNT_NOT_DELEGATED: "this identity may not act as that service account",

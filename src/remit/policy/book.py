@@ -12,13 +12,16 @@ from cedarpy import PolicySet, pst, validate_policies
 from remit.model.decision import DeterminingPolicy
 from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate
+from remit.model.obligation import Obligations, merge
 from remit.model.operation import Group
 from remit.policy.canary import prove
 from remit.policy.engine import EvaluationFailed, Ground
 from remit.policy.facts import base_entities
 from remit.policy.lint import Policy, lint
+from remit.policy.obligations import demanded
 from remit.policy.settings import PolicySettings
-from remit.policy.source import PolicyFile, Statement, read_folder
+from remit.policy.slices import Slices
+from remit.policy.source import Folder, PolicyFile, Statement, read_folder
 
 _NO_POLICY = "the file holds no policy: was it cut off? a file that is not needed is deleted"
 _HINT = "correct the policies and load them again; until then the last good set decides, if there is one"
@@ -30,50 +33,72 @@ class Book:
 
     `policies`: by the engine's own ids, in the order of the files. `reachable`: the same ids, each as a permit that
     keeps a permit's action, resource and kind of principal and drops the rest (see `explain`); `None` without permits.
+    `obligations`: the rules that say what permits demand besides, `None` without any; `obliging`: what each demands, by
+    the engine's own ids in their set. `texts`: what it all was made of, by path inside the folder.
     """
 
     version: str
     ground: Ground
-    engine_set: PolicySet
-    reachable: PolicySet | None
+    engine_set: Slices
+    reachable: Slices | None
     policies: Mapping[str, DeterminingPolicy]
+    obligations: Slices | None
+    obliging: Mapping[str, Obligations]
+    texts: Mapping[str, str]
 
     def named(self, ids: frozenset[str]) -> tuple[DeterminingPolicy, ...]:
         """The policies with these engine ids, in the order of the files; raises `KeyError` for an id of no policy."""
         order = list(self.policies)
         return tuple(self.policies[each] for each in sorted(ids, key=order.index))
 
+    def obliged(self, ids: frozenset[str]) -> Obligations:
+        """What the rules with these engine ids demand together; raises `ValueError` when they contradict each other."""
+        return merge(demand for name, demand in self.obliging.items() if name in ids)
+
 
 def load(settings: PolicySettings, estate: Estate, actions: Mapping[str, Group]) -> Book:
     """The policy set of a folder; raises `SettingsInvalid` with every problem that was found."""
     if not estate.projects:
         _refuse(Problem(str(settings.folder), 0, 0, "there is no project that policies could be about"))
+    return made(read_folder(settings.folder), settings, estate, actions)
+
+
+def made(folder: Folder, settings: PolicySettings, estate: Estate, actions: Mapping[str, Group]) -> Book:
+    """The policy set of what was read of a folder, or was kept of an older one; raises `SettingsInvalid`."""
     # 1 read
-    files, problems, version = read_folder(settings.folder)
-    _refuse(*problems)
+    _refuse(*folder.problems)
     # 2 parse
+    files = (*folder.policies, *folder.obligations)
     _refuse(*(found for file in files if (found := file.syntax_problem())))
     _refuse(*(Problem(file.name, 0, 0, _NO_POLICY) for file in files if not file.statements()))
-    policies = tuple(policy for file in files for policy in _policies(file))
+    policies = tuple(policy for file in folder.policies for policy in _policies(file))
+    rules = tuple(rule for file in folder.obligations for rule in _policies(file))
     # 3 lint
-    problems = lint(policies, estate, settings)
+    problems = lint(policies, rules, estate, settings)
     # 4 validate
-    text = "\n".join(policy.statement.text for policy in policies)
-    named = frozenset(name.id for policy in policies for name in pst.entity_uids(policy.tree) if _is_action(name))
+    both = (*policies, *rules)
+    named = frozenset(name.id for policy in both for name in pst.entity_uids(policy.tree) if _is_action(name))
     ground = Ground(actions, named, base_entities(estate))
-    _refuse(*problems, *_validate(text, ground, policies))
+    _refuse(*problems, *_validate(ground, policies), *_validate(ground, rules))
     # 5 prove
     try:
         prove(ground, estate)
     except EvaluationFailed as failure:
         _refuse(Problem(str(settings.folder), 0, 0, f"the policies cannot be trusted to hold: {failure}"))
     return Book(
-        version=version,
+        version=folder.version,
         ground=ground,
-        engine_set=PolicySet.from_str(text),
+        engine_set=Slices(PolicySet.from_str(_text(policies))),
         reachable=_reachable(policies),
         policies={_engine_id(index): _determining(policy) for index, policy in enumerate(policies)},
+        obligations=Slices(PolicySet.from_str(_text(rules))) if rules else None,
+        obliging={_engine_id(at): demanded(rule.id, rule.tree.annotations) for at, rule in enumerate(rules)},
+        texts=dict(folder.texts),
     )
+
+
+def _text(policies: tuple[Policy, ...]) -> str:
+    return "\n".join(policy.statement.text for policy in policies)
 
 
 def _refuse(*problems: Problem) -> None:
@@ -94,9 +119,12 @@ def _policies(file: PolicyFile) -> Iterator[Policy]:
         yield Policy(statement, tree)
 
 
-def _validate(text: str, ground: Ground, policies: tuple[Policy, ...]) -> Iterator[Problem]:
+def _validate(ground: Ground, policies: tuple[Policy, ...]) -> Iterator[Problem]:
+    if not policies:
+        return
     by_id = {_engine_id(index): policy for index, policy in enumerate(policies)}
-    for error in validate_policies(text, ground.schema).errors:
+    # without the interpreter's lock: it takes half a second, and a new set is checked beside decisions
+    for error in validate_policies(_text(policies), ground.schema, release_gil=True).errors:
         policy = by_id[error.policy_id]
         message = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
         yield policy.statement.problem(message, at=_blamed(message, policy.statement))
@@ -107,7 +135,7 @@ def _blamed(message: str, statement: Statement) -> str:
     return next((part for part in message.split("`")[1::2] if part in statement.text), "")
 
 
-def _reachable(policies: tuple[Policy, ...]) -> PolicySet | None:
+def _reachable(policies: tuple[Policy, ...]) -> Slices | None:
     permits = {
         _engine_id(index): replace(
             policy.tree,
@@ -121,7 +149,7 @@ def _reachable(policies: tuple[Policy, ...]) -> PolicySet | None:
     }
     if not permits:
         return None
-    return PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap(permits), ()))
+    return Slices(PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap(permits), ())))
 
 
 def _kind_only(scope: pst.PrincipalOrResourceConstraint) -> pst.PrincipalOrResourceConstraint:

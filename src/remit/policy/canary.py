@@ -1,74 +1,82 @@
-"""The canary: proof, at every load, that a `forbid` on an action group or an environment fires.
+"""The canary: proof, at every load, that a rule on an action group or an environment fires.
 
-When action groups or the project hierarchy are missing from the engine's entities, such a policy is not an error:
-it just never applies (trap 3 of `engine`). So a guard is put up for every group and environment, and a request must
-run into exactly the one that concerns it. The guards are evaluated on the very ground that decisions will use.
+When action groups or the project hierarchy are missing from the engine's entities, such a rule is not an error: it
+just never applies (trap 3 of `engine`). A `forbid` then forbids nothing, and an obligation demands nothing. So a guard
+of either kind is put up for every group and environment, and a request must run into exactly the one that concerns
+it. It is put to the engine in the very way in which decisions will be: same ground, same slices.
 """
 
 import json
+from collections.abc import Callable
 
 from cedarpy import PolicySet
 
-from remit.model.estate import Estate
-from remit.model.operation import Group
-from remit.policy.engine import EvaluationFailed, Ground
-from remit.policy.facts import entity, uid
+from remit.model.decision import Circumstances
+from remit.model.estate import Estate, Project
+from remit.model.identity import Authentication, Identity, Kind, Principal
+from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.policy.engine import EvaluationFailed, Ground, Hearing
+from remit.policy.facts import Question, gather
+from remit.policy.schema import stand_in
+from remit.policy.slices import Slices
 
-_PERSON = uid("Person", "canary")
-_CONTEXT = json.dumps(
-    {
-        "authentication": {"methods": [], "contexts": [], "capabilities": []},
-        "device": {"managed": False, "compliant": False, "known_network": False},
-        "guest": False,
-        "locations": [],
-        "locations_known": False,
-        "now": "2026-01-01T00:00:00Z",
-    }
+_CANARY = Identity(
+    principal=Principal("", "canary", "canary", Kind.PERSON),
+    display="",
+    groups=frozenset(),
+    groups_at=0,
+    roles=frozenset(),
+    scopes=frozenset(),
+    client="",
+    authentication=Authentication(),
+    guest=False,
+    issued_at=0,
+    expires_at=0,
+    token_id="",
 )
 
 
 def prove(ground: Ground, estate: Estate) -> None:
-    """Raises `EvaluationFailed` unless every guard stops what it should, and lets the rest pass."""
-    _prove_groups(ground, estate)
-    _prove_environments(ground, estate)
+    """Raises `EvaluationFailed` unless every guard meets what it should, and lets the rest pass."""
+    # 1 every action that policies can tell apart, against each group
+    hearing = _hearing(ground, estate, _actions(ground), estate.projects[:1])
+    for group in Group:
+        _prove(hearing, "group", group, f'action in Action::"{group}", resource', _group)
+    # 2 every project, against each environment
+    hearing = _hearing(ground, estate, _actions(ground)[:1], estate.projects)
+    environments = {project.id: project.environment for project in estate.projects}
+    for name in sorted(set(environments.values())):
+        scope = f"action, resource in Environment::{json.dumps(name, ensure_ascii=False)}"
+        _prove(hearing, "environment", name, scope, lambda question: environments[question.resource.project])
 
 
-def _prove_groups(ground: Ground, estate: Estate) -> None:
-    declared = sorted(ground.declared.items())
-    project = estate.projects[0].id
-    requests = [_request(action, project) for action, _ in declared]
-    entities = ground.admit(_delta(estate))
-    for guarded in Group:
-        answers = ground.ask(_guard(f'action in Action::"{guarded}", resource'), requests, entities)
-        for (action, group), answer in zip(declared, answers, strict=True):
-            if answer.allowed is (group is guarded):
-                raise EvaluationFailed(f"a forbid on the group `{guarded}` does not hold for `{action}`")
+def _prove(hearing: Hearing, kind: str, name: str, scope: str, of: Callable[[Question], str]) -> None:
+    """`of`: what of this kind a question concerns; `scope`: of the rules that are about `name`."""
+    questions = hearing.facts.questions
+    forbid = f"permit(principal, action, resource); forbid(principal, {scope});"
+    for rule, text, met in (("a forbid", forbid, False), ("an obligation", f"permit(principal, {scope});", True)):
+        answers = hearing.ask(Slices(PolicySet.from_str(text)), questions)
+        for question, answer in zip(questions, answers, strict=True):
+            if answer.allowed is not ((of(question) == name) is met):
+                asked = f"`{question.operation.action.id}` in `{question.resource.project}`"
+                raise EvaluationFailed(f"{rule} on the {kind} `{name}` does not hold for {asked}")
 
 
-def _prove_environments(ground: Ground, estate: Estate) -> None:
-    action = min(ground.declared)
-    requests = [_request(action, project.id) for project in estate.projects]
-    entities = ground.admit(_delta(estate))
-    for guarded in sorted({project.environment for project in estate.projects}):
-        guard = _guard(f"action, resource in Environment::{json.dumps(guarded, ensure_ascii=False)}")
-        for project, answer in zip(estate.projects, ground.ask(guard, requests, entities), strict=True):
-            if answer.allowed is (project.environment == guarded):
-                raise EvaluationFailed(f"a forbid on the environment `{guarded}` does not hold in `{project.id}`")
+def _group(question: Question) -> str:
+    return question.operation.action.group
 
 
-def _guard(scope: str) -> PolicySet:
-    return PolicySet.from_str(f"permit(principal, action, resource); forbid(principal, {scope});")
+def _actions(ground: Ground) -> tuple[Action, ...]:
+    """Every declared action; a stand-in is asked for by the name of its group."""
+    names = {stand_in(group): str(group) for group in Group}
+    return tuple(Action(names.get(name, name), group) for name, group in sorted(ground.declared.items()))
 
 
-def _request(action: str, project: str) -> dict[str, object]:
-    return {
-        "principal": _PERSON,
-        "action": uid("Action", action),
-        "resource": uid("Model", project),
-        "context": _CONTEXT,
-    }
+def _hearing(ground: Ground, estate: Estate, actions: tuple[Action, ...], projects: tuple[Project, ...]) -> Hearing:
+    operations = tuple(Operation(action, (_model(project),)) for action in actions for project in projects)
+    known = {action.id: action.group for action in actions}
+    return ground.hear(gather(_CANARY, Request(operations), Circumstances(now=0), estate, known))
 
 
-def _delta(estate: Estate) -> str:
-    models = [entity(uid("Model", project.id), uid("Project", project.id)) for project in estate.projects]
-    return json.dumps([entity(_PERSON), *models])
+def _model(project: Project) -> Resource:
+    return Resource("Model", f"//aiplatform.googleapis.com/projects/{project.id}/models/canary", project.id)

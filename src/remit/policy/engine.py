@@ -14,13 +14,15 @@ Source: cedarpy 4.12.2 (https://github.com/k9securityio/cedar-py), each of the f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cedarpy import AuthzResult, Decision, Entities, PolicySet, Schema, is_authorized_batch
 
+from remit.model.grant import Grant
 from remit.model.operation import Group
 from remit.policy.facts import Facts, Question, Uid, uid
 from remit.policy.schema import schema_text, stand_in
+from remit.policy.slices import Name, Parents, Slices, line, parents
 
 
 class EvaluationFailed(Exception):
@@ -38,7 +40,7 @@ class Answer:
 class Ground:
     """A schema and the entities built with it, which cannot be had apart (trap 3)."""
 
-    __slots__ = ("_entities", "_groups", "schema")
+    __slots__ = ("_above", "_entities", "_groups", "schema")
 
     def __init__(self, actions: Mapping[str, Group], named: frozenset[str], base: str) -> None:
         """Raises `ValueError` when the schema or the `base` entities (Cedar JSON) do not hold together.
@@ -48,6 +50,7 @@ class Ground:
         self.schema = Schema.from_str(schema_text(actions, named))
         self._groups = {name: actions[name] for name in named if name in actions}
         self._entities = Entities.from_json_str(base, self.schema)
+        self._above = parents(str(self._entities))
 
     @property
     def declared(self) -> Mapping[str, Group]:
@@ -56,7 +59,9 @@ class Ground:
 
     def hear(self, facts: Facts) -> "Hearing":
         """One request on this ground; raises `EvaluationFailed` when its entities do not fit."""
-        return Hearing(self, facts, self.admit(facts.entities))
+        entities = self.admit(facts.entities)
+        above = {**self._above, **parents(facts.entities)}
+        return Hearing(self, facts, entities, above, line(facts.principal, above))
 
     def admit(self, delta: str) -> Entities:
         """The base entities and those of `delta` (Cedar JSON); the action groups of the base stay."""
@@ -82,29 +87,65 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """One request before the engine, with its entities in place: it can be asked more than once."""
+    """One request before the engine, with its entities in place: it can be asked more than once.
+
+    `above`: what the entities are in, and `caller`: the principal with all that it is in; `told`: what the engine was
+    told of each question, which policies and obligations both ask.
+    """
 
     ground: Ground
     facts: Facts
     entities: Entities
+    above: Parents
+    caller: tuple[Name, ...]
+    told: dict[tuple[int, frozenset[str], Grant | None], tuple[Question, dict[str, object]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def ask(
-        self, policies: PolicySet, questions: tuple[Question, ...], completed: frozenset[str] = frozenset()
+        self,
+        policies: PolicySet | Slices,
+        questions: tuple[Question, ...],
+        completed: frozenset[str] = frozenset(),
+        granted: Grant | None = None,
     ) -> tuple[Answer, ...]:
         """One answer for each question, in order; raises `EvaluationFailed` for anything doubtful.
 
-        `completed`: authentication contexts that are taken as satisfied besides the caller's own.
+        `completed`: authentication contexts that are taken as satisfied besides the caller's own; `granted`: a grant
+        that is taken as in force, likewise.
         """
-        requests: list[dict[str, object]] = [
-            {
-                "principal": self.facts.principal,
-                "action": self.ground.action(question.operation.action.id, question.operation.action.group),
-                "resource": question.target,
-                "context": self.facts.context(question, completed),
-            }
-            for question in questions
-        ]
-        return self.ground.ask(policies, requests, self.entities)
+        if isinstance(policies, PolicySet):
+            requests = [self._request(question, completed, granted) for question in questions]
+            return self.ground.ask(policies, requests, self.entities)
+        return tuple(self._ask_part(policies, question, completed, granted) for question in questions)
+
+    def _ask_part(self, slices: Slices, question: Question, completed: frozenset[str], granted: Grant | None) -> Answer:
+        part = self._part(slices, question)
+        if not len(part):  # what no policy is about nothing permits, and no obligation demands anything of
+            return Answer(allowed=False, policies=frozenset())
+        (answer,) = self.ground.ask(part, [self._request(question, completed, granted)], self.entities)
+        return answer
+
+    def _request(self, question: Question, completed: frozenset[str], granted: Grant | None) -> dict[str, object]:
+        key = id(question), completed, granted  # a question is kept beside, so that its place is nobody else's
+        if key not in self.told:
+            self.told[key] = (
+                question,
+                {
+                    "principal": self.facts.principal,
+                    "action": self.ground.action(question.operation.action.id, question.operation.action.group),
+                    "resource": question.target,
+                    "context": self.facts.context(question, completed, granted),
+                },
+            )
+        return self.told[key][1]
+
+    def _part(self, slices: Slices, question: Question) -> PolicySet:
+        action = self.ground.action(question.operation.action.id, question.operation.action.group)
+        try:
+            return slices.part(self.caller, line(action, self.above), line(question.target, self.above))
+        except Exception as error:  # of a native engine that cannot make the part: nothing is decided without it
+            raise EvaluationFailed(str(error)) from error
 
 
 def _answer(result: AuthzResult) -> Answer:

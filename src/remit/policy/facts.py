@@ -3,6 +3,11 @@
 Nothing that came from the wire or a token is ever placed where Cedar looks for `__entity` or `__extn`: such values
 are strings, at places where the schema wants strings, and ids stand in explicit `type`/`id` objects. What is not in
 the estate is refused here, because the engine would accept it (a permit that names no resource applies to anything).
+
+Two words come from elsewhere and are from closed lists. A country that is not in its list is a database's word for
+"somewhere" (`EU`, `ZZ`): it is told as absent, as for an address that the database does not know, and places are then
+not known. A risk that is not in its list is a judgement on this very sign-in that nobody here can read: absent would
+mean that there is none, so the request is refused.
 Source of the forms: https://docs.cedarpolicy.com/auth/entities-syntax.html
 """
 
@@ -16,15 +21,18 @@ from typing import Any
 from remit.model.decision import Circumstances
 from remit.model.errors import Refused
 from remit.model.estate import Estate
+from remit.model.grant import Grant
 from remit.model.identity import Authentication, Device, Identity, Kind
-from remit.model.operation import INSTALLATION, Group, Operation, Request, Resource, Work
+from remit.model.operation import EXPLICIT_ACTIONS, INSTALLATION, Group, Operation, Request, Resource, Work
 from remit.model.reasons import Reason
-from remit.policy.schema import child_types
+from remit.policy.schema import child_types, vocabulary
 
 ACT_AS = "iam.serviceAccounts.actAs"
 PROJECT_PREFIX = "//cloudresourcemanager.googleapis.com/projects/"
 BUCKET_PREFIX = "//storage.googleapis.com/projects/_/buckets/"
 ACCOUNT_PREFIX = "//iam.googleapis.com/projects/-/serviceAccounts/"
+
+_GOES_ALONG = frozenset({ACT_AS, *(action.id for action in EXPLICIT_ACTIONS)})
 
 Uid = Mapping[str, str]
 
@@ -52,32 +60,88 @@ class Facts:
     entities: str
     peer: str
 
-    def context(self, question: Question, completed: frozenset[str] = frozenset()) -> str:
-        """The context of one question, as if the authentication contexts `completed` were satisfied too."""
-        now = self.circumstances.now
+    def grants(self, question: Question, granted: Grant | None = None) -> tuple[Grant, ...]:
+        """The grants that a question may rest on, `granted` taken as one of them; the policies see the first.
+
+        Those in force for this caller and run that cover its operation, or that cover what the request is named by
+        and hold the project of what goes along with it (`_extends_to`). Most approvals first, then the longest.
+        """
+        held = (*self.circumstances.grants, *((granted,) if granted else ()))
+        now, job, principal = self.circumstances.now, self.circumstances.job, self.identity.principal.key
+        first, asked = self.questions[0].operation, question.operation
+        found = [each for each in held if each.holds(principal, job, now) and _extends_to(each, asked, first)]
+        return tuple(sorted(found, key=lambda each: (-each.approvals, -each.until, each.id)))
+
+    def context(self, question: Question, completed: frozenset[str] = frozenset(), granted: Grant | None = None) -> str:
+        """The context of one question, as if the authentication contexts `completed` were satisfied too.
+
+        `granted`: a grant that is taken as in force besides the caller's own.
+        """
+        circumstances = self.circumstances
+        country = circumstances.country if circumstances.country in vocabulary("Country") else ""
         context: dict[str, Any] = {
-            "authentication": _authentication(self.identity.authentication, now, completed),
+            "authentication": _authentication(self.identity.authentication, circumstances.now, completed),
             "device": _device(self.identity.device),
             "guest": self.identity.guest,
-            "locations": sorted(self.circumstances.locations),
-            "locations_known": self.circumstances.locations_known,
-            "now": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "locations": sorted(circumstances.locations),
+            "locations_known": circumstances.locations_known and country == circumstances.country,
+            "now": _moment(circumstances.now),
         }
-        known = {
-            "home": self.identity.home,
-            "peer": self.peer,
-            "country": self.circumstances.country,
-            "risk": self.circumstances.risk,
-        }
+        known = {"home": self.identity.home, "peer": self.peer, "job": circumstances.job}
         context |= {name: value for name, value in known.items() if value}
-        operation = question.operation
-        if operation.acts_as:
-            context["acts_as"] = {"__entity": uid("ServiceAccount", operation.acts_as)}
-        if operation.work:
-            context["work"] = _work(operation.work)
-        if operation.within:
-            context["within"] = operation.within
-        return json.dumps(context)
+        entities = {
+            "country": ("Country", country),
+            "risk": ("Risk", circumstances.risk),
+            "acts_as": ("ServiceAccount", question.operation.acts_as),
+        }
+        context |= {name: {"__entity": uid(kind, value)} for name, (kind, value) in entities.items() if value}
+        grants = self.grants(question, granted)
+        return json.dumps(context | _asked(question.operation) | ({"grant": _grant(grants[0])} if grants else {}))
+
+
+def _extends_to(grant: Grant, asked: Operation, first: Operation) -> bool:
+    """Whether a grant covers an operation, or what it accompanies: a job's bucket and account are part of the job.
+
+    What could be asked for by itself is no part of it: another action, another model of one call, another bucket.
+    """
+    if grant.covers(asked):
+        return True
+    project = grant.wanted.resource.project
+    inside = bool(project) and all(each.project == project for each in asked.resources)
+    return inside and _goes_along(asked, first) and grant.covers(first)
+
+
+def _goes_along(asked: Operation, first: Operation) -> bool:
+    stored = asked.action == first.action and all(each.type == "Bucket" for each in asked.resources)
+    return asked.action.id in _GOES_ALONG or (stored and first.resources[0].type != "Bucket")
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {
+        "id": grant.id,
+        "approvals": grant.approvals,
+        "break_glass": grant.wanted.break_glass,
+        "since": _moment(grant.since),
+        "until": _moment(grant.until),
+        "lasting": grant.wanted.lasting,
+        "job": bool(grant.wanted.job),
+    }
+
+
+def _asked(operation: Operation) -> dict[str, Any]:
+    """What an operation says beyond its action and resources."""
+    told: dict[str, Any] = {}
+    if operation.work:
+        told["work"] = _work(operation.work)
+    if operation.within:
+        told["within"] = operation.within
+    if operation.asked:
+        told["asked"] = {each.name: getattr(operation.asked, each.name) for each in fields(operation.asked)}
+    return told
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _work(work: Work) -> dict[str, Any]:
@@ -131,6 +195,7 @@ def gather(
     actions: Mapping[str, Group],
 ) -> Facts:
     """The facts of one request; raises `Refused` for what the catalogue or the estate does not know."""
+    _check_risk(circumstances.risk)
     questions: list[Question] = []
     principal = _principal(identity)
     entities = {"principal": principal}
@@ -214,7 +279,15 @@ def _identifier(resource: Resource) -> str:
     return identifier
 
 
+def _check_risk(risk: str) -> None:
+    if risk and risk not in vocabulary("Risk"):
+        raise Refused(Reason.POLICY_ERROR, "the risk of this sign-in could not be read")
+
+
 def _check_action(operation: Operation, actions: Mapping[str, Group]) -> None:
+    """A whole group is an action too: it stands for those of its members that no policy names."""
+    if operation.action.id == str(operation.action.group):
+        return
     known = actions.get(operation.action.id)
     if known is None:
         raise Refused(Reason.METHOD_UNKNOWN, f"`{operation.action.id}` is not an action that policies know")

@@ -14,14 +14,15 @@ from cedarpy import pst
 from remit.model.errors import Problem
 from remit.model.estate import Estate
 from remit.model.operation import Group
+from remit.policy.obligations import READERS, context
 from remit.policy.schema import stand_in
 from remit.policy.settings import PolicySettings
 from remit.policy.source import Statement
 
 _ANY = frozenset({"id", "purpose", "advice", "step_up"})
 _ALLOWED = {"permit": _ANY | {"otherwise"}, "forbid": _ANY | {"refusal"}}
+_OBLIGING = frozenset({"id", "purpose", *READERS})
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_CONTEXT = re.compile(r"c([1-9]|[1-9][0-9])")  # Entra's authentication contexts are c1 to c99
 _LONGEST = 300  # characters: a sentence for people, which also travels in the header `grpc-message`
 _STAND_INS = frozenset(stand_in(group) for group in Group)
 
@@ -39,13 +40,20 @@ class Policy:
         return self.tree.annotations.get("id", "")
 
 
-def lint(policies: tuple[Policy, ...], estate: Estate, settings: PolicySettings) -> tuple[Problem, ...]:
-    """Everything that is wrong with the policies one by one, and their ids together."""
+def lint(
+    policies: tuple[Policy, ...], rules: tuple[Policy, ...], estate: Estate, settings: PolicySettings
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with policies and with the rules of obligations, and their ids together."""
     known = _inventory(estate, settings)
     found: list[Problem] = []
     seen: dict[str, Policy] = {}
     for policy in policies:
-        found += _annotations(policy)
+        found += _annotations(policy, _ALLOWED[policy.tree.effect], f"a `{policy.tree.effect}`")
+        found += _policy(policy)
+    for rule in rules:
+        found += _annotations(rule, _OBLIGING, "an obligation")
+        found += _rule(rule)
+    for policy in (*policies, *rules):
         found += _names(policy, known)
         first = seen.setdefault(policy.id, policy)
         if first is not policy and policy.id:
@@ -56,24 +64,47 @@ def lint(policies: tuple[Policy, ...], estate: Estate, settings: PolicySettings)
     return tuple(found)
 
 
-def _annotations(policy: Policy) -> Iterator[Problem]:
-    place, tree = policy.statement, policy.tree
+def _annotations(policy: Policy, allowed: frozenset[str], what: str) -> Iterator[Problem]:
+    place = policy.statement
     if not policy.id:
         yield place.problem('the policy has no `@id("…")`: records and refusals name it by that')
     elif not _ID.fullmatch(policy.id):
         yield place.problem(f"`{policy.id}` is not an id: lower-case words joined by `-`", at=policy.id)
-    allowed = _ALLOWED[tree.effect]
-    for name, value in tree.annotations.items():
+    for name, value in policy.tree.annotations.items():
         if name not in allowed:
             known = ", ".join(f"`@{each}`" for each in sorted(allowed))
-            yield place.problem(f"`@{name}` means nothing on a `{tree.effect}`: it may carry {known}", at=f"{name}")
+            yield place.problem(f"`@{name}` means nothing on {what}: it may carry {known}", at=f"{name}")
         elif name != "id" and not (value.strip() and value.isprintable() and len(value) <= _LONGEST):
             yield place.problem(f"`@{name}` must be one line of 1 to {_LONGEST} characters", at=name)
-    step_up = tree.annotations.get("step_up")
-    if step_up is not None and not _CONTEXT.fullmatch(step_up):
-        yield place.problem(f"`{step_up}` is not an authentication context: `c1` to `c99`", at="step_up")
+
+
+def _policy(policy: Policy) -> Iterator[Problem]:
+    place, tree = policy.statement, policy.tree
+    if "step_up" in tree.annotations:
+        yield from _read(policy, "step_up", context)
     if tree.effect == "forbid" and "refusal" not in tree.annotations:
         yield place.problem('the forbid has no `@refusal("…")`: the sentence that its callers read')
+
+
+def _rule(rule: Policy) -> Iterator[Problem]:
+    place, tree = rule.statement, rule.tree
+    if tree.effect != "permit":
+        yield place.problem("an obligation is a `permit`, which grants nothing: a `forbid` belongs to the policies")
+    if "purpose" not in tree.annotations:
+        yield place.problem('the obligation has no `@purpose("…")`: what it is for')
+    demands = [name for name in tree.annotations if name in READERS]
+    for name in demands:
+        yield from _read(rule, name, READERS[name])
+    if not demands:
+        known = ", ".join(f"`@{name}`" for name in READERS)
+        yield place.problem(f"the obligation demands nothing: it carries one or more of {known}")
+
+
+def _read(policy: Policy, name: str, reader: Callable[[str], object]) -> Iterator[Problem]:
+    try:
+        reader(policy.tree.annotations[name])
+    except ValueError as error:
+        yield policy.statement.problem(str(error), at=name)
 
 
 def _names(policy: Policy, known: "dict[str, _Known]") -> Iterator[Problem]:

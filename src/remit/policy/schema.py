@@ -16,6 +16,7 @@ from remit.model.operation import Group
 
 PRINCIPALS = ("Person", "Workload")
 _CHILDREN = re.compile(r"^entity ([A-Z][\w,\s]*?) in \[Project(?:, (\w+))?(?:, \w+)*\];", re.MULTILINE)
+_VOCABULARY = re.compile(r"^entity (\w+) enum \[([^\]]*)\];", re.MULTILINE)
 _ACTION_ID = re.compile(r"[A-Za-z0-9_./-]+")
 
 
@@ -30,6 +31,12 @@ def child_types() -> Mapping[str, str]:
     """The entity types that lie in a project, read from the schema itself, each with the type that may lie between."""
     found = _CHILDREN.findall(shipped_text())
     return {name.strip(): between for names, between in found for name in names.split(",")}
+
+
+@cache
+def vocabulary(kind: str) -> frozenset[str]:
+    """The ids that an entity type with a closed list can have, read from the schema itself; raises `KeyError`."""
+    return {name: frozenset(re.findall(r'"([^"]*)"', ids)) for name, ids in _VOCABULARY.findall(shipped_text())}[kind]
 
 
 def stand_in(group: Group) -> str:

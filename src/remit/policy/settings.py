@@ -8,8 +8,8 @@ from pathlib import Path
 class PolicySettings:
     """Where the policies lie, and which group and role ids the directory holds.
 
-    `folder`: the folder of `*.cedar` files, read without its subfolders. `groups` (object ids) and `roles`
-    (app role values): when given, a policy that names another one is refused at load; `None` when no
+    `folder`: the folder of `*.cedar` files, with the obligations in its subfolder `obligations`. `groups` (object ids)
+    and `roles` (app role values): when given, a policy that names another one is refused at load; `None` when no
     inventory is at hand.
     """
 

@@ -1,5 +1,8 @@
 """The policy files: reading the folder, its version, and where in a file something stands.
 
+A folder holds policies (`*.cedar`), and may hold obligations (`obligations/*.cedar`) and policy tests (`tests/*.yaml`,
+which decide nothing and are no part of the version). Anything else in it is a problem.
+
 Leaves out what policies mean: the engine parses and validates (`book`), and its messages name no place. So the places
 are found here: a scanner splits a file into statements, and for a syntax error the shortest prefix that the engine
 rejects for more than being unfinished ends with the token to blame.
@@ -7,7 +10,8 @@ rejects for more than being unfinished ends with the token to blame.
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cedarpy import PolicySet
@@ -18,7 +22,9 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|::|==|!=|<=|>=|&&|\|\||
 _BLANK = re.compile(r"(?:\s|//[^\n]*)*")
 _UNFINISHED = "unexpected end of input"
 _SUFFIX = ".cedar"
+_TEST_SUFFIX = ".yaml"
 _PROSE = (".md", ".txt")
+OBLIGATIONS, TESTS = "obligations", "tests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +81,99 @@ class PolicyFile:
         return found.end() if found else start
 
 
-def read_folder(folder: Path) -> tuple[tuple[PolicyFile, ...], tuple[Problem, ...], str]:
-    """The policy files in the order of their names, what is wrong with the folder, and the version of the set.
+@dataclass(slots=True)
+class Folder:
+    """What was read.
 
-    The version is the first 16 hex digits of SHA-256 over each file's name and content, with their lengths. A file
-    that is neither policy nor prose is a problem: a misspelt ending must not silently drop a `forbid`.
+    `texts`: by path inside the folder, with `/`; `names`: of each as people know it, where that differs; `problems`:
+    what is wrong with the folder itself.
     """
-    digest = hashlib.sha256()
-    files: list[PolicyFile] = []
-    problems: list[Problem] = []
+
+    texts: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def policies(self) -> tuple[PolicyFile, ...]:
+        """The policy files, in the order of their names."""
+        return self._files(lambda path: "/" not in path)
+
+    @property
+    def obligations(self) -> tuple[PolicyFile, ...]:
+        """The files of obligations, likewise."""
+        return self._files(lambda path: path.startswith(f"{OBLIGATIONS}/"))
+
+    @property
+    def version(self) -> str:
+        """The first 16 hex digits of SHA-256 over each file's path and content, with their lengths."""
+        digest = hashlib.sha256()
+        for path, text in sorted(self.texts.items()):
+            for part in (path.encode(), text.encode()):
+                digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()[:16]
+
+    def _files(self, wanted: Callable[[str], bool]) -> tuple[PolicyFile, ...]:
+        found = sorted((path, text) for path, text in self.texts.items() if wanted(path))
+        return tuple(PolicyFile(self.names.get(path, path), text) for path, text in found)
+
+
+def read_folder(folder: Path) -> Folder:
+    """The policies and obligations of a folder, and what is wrong with it.
+
+    A file that is neither policy nor prose is a problem: a misspelt ending must not silently drop a `forbid`.
+    """
+    found = Folder()
+    for path in _entries(folder, found):
+        if path.name in {OBLIGATIONS, TESTS} and path.is_dir():
+            continue
+        _take(path, path.name, found)
+    if not found.texts and not found.problems:
+        found.problems.append(
+            Problem(str(folder), 0, 0, f"the policy folder holds no `*{_SUFFIX}` file: nothing is permitted")
+        )
+    if (folder / OBLIGATIONS).is_dir():
+        _take_obligations(folder / OBLIGATIONS, found)
+    if (folder / TESTS).is_dir():
+        for path in _entries(folder / TESTS, found):
+            if not path.name.endswith(_TEST_SUFFIX):
+                message = f"not a policy test: tests end in `{_TEST_SUFFIX}`, and nothing here decides"
+                found.problems.append(Problem(str(path), 0, 0, message))
+    return found
+
+
+def _take_obligations(folder: Path, found: Folder) -> None:
+    before = len(found.texts) + len(found.problems)
+    for path in _entries(folder, found):
+        _take(path, f"{OBLIGATIONS}/{path.name}", found)
+    if len(found.texts) + len(found.problems) == before:
+        message = f"the folder holds no `*{_SUFFIX}` file: was it emptied? a folder that is not needed is deleted"
+        found.problems.append(Problem(str(folder), 0, 0, message))
+
+
+def _entries(folder: Path, found: Folder) -> Iterator[Path]:
+    """What lies in a folder, but for what is hidden and prose, in the order of names."""
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        return (), (Problem(str(folder), 0, 0, f"the policy folder cannot be read: {error.strerror}"),), ""
-    for path in paths:
-        if path.name.endswith(_PROSE):
-            continue
-        if not path.name.endswith(_SUFFIX):
-            problems.append(
-                Problem(str(path), 0, 0, f"not a policy file: policies end in `{_SUFFIX}`, in no subfolder")
-            )
-            continue
-        try:
-            content = path.read_bytes()
-            files.append(PolicyFile(str(path), content.decode()))
-        except OSError as error:
-            problems.append(Problem(str(path), 0, 0, f"the file cannot be read: {error.strerror}"))
-        except UnicodeDecodeError as error:
-            problems.append(Problem(str(path), 0, 0, f"the file is not UTF-8 at byte {error.start}"))
-        else:
-            for part in (path.name.encode(), content):
-                digest.update(len(part).to_bytes(8, "big") + part)
-    if not files and not problems:
-        problems.append(
-            Problem(str(folder), 0, 0, f"the policy folder holds no `*{_SUFFIX}` file: nothing is permitted")
-        )
-    return tuple(files), tuple(problems), digest.hexdigest()[:16]
+        message = f"the policy folder cannot be read: {error.strerror}"
+        found.problems.append(Problem(str(folder), 0, 0, message))
+        return
+    yield from (path for path in paths if not path.name.endswith(_PROSE))
+
+
+def _take(path: Path, inside: str, found: Folder) -> None:
+    if not path.name.endswith(_SUFFIX):
+        message = f"not a policy file: policies end in `{_SUFFIX}`, in no subfolder but `{OBLIGATIONS}`"
+        found.problems.append(Problem(str(path), 0, 0, message))
+        return
+    try:
+        found.texts[inside] = path.read_bytes().decode()
+    except OSError as error:
+        found.problems.append(Problem(str(path), 0, 0, f"the file cannot be read: {error.strerror}"))
+    except UnicodeDecodeError as error:
+        found.problems.append(Problem(str(path), 0, 0, f"the file is not UTF-8 at byte {error.start}"))
+    else:
+        found.names[inside] = str(path)
 
 
 def _tokens(text: str) -> list[tuple[int, int]]:

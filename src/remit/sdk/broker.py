@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
-from remit.model.errors import Refused, RemitError, SignInAgain
-from remit.model.reasons import Reason
+from remit.model.errors import RemitError
 from remit.model.secret import AccessToken
-from remit.sdk.configuration import loopback
+from remit.sdk.api import Api
 
-_TIMEOUT = 15.0  # seconds: three hops of five at most
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 STORAGE = "//storage.googleapis.com/projects/"
@@ -30,7 +26,6 @@ class Broker:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._proxied = not loopback(url)  # a proxy that the environment names would read what goes to loopback
 
     def storage_token(self, identity: AccessToken, project: str, job: str = "") -> Exchanged:
         """A token for the project's buckets that policy permits, for the run `job`.
@@ -44,7 +39,7 @@ class Broker:
             "audience": STORAGE + project,
             **({"job": job} if job else {}),
         }
-        document = self._answer(self._send("POST", "/v1/token", data=form))
+        document = Api(self._url).form("/v1/token", form)
         try:
             return Exchanged(AccessToken(str(document["access_token"])), int(document["expires_in"]))
         except (KeyError, TypeError, ValueError):
@@ -52,38 +47,11 @@ class Broker:
 
     def identity(self, identity: AccessToken, *, groups: bool = False) -> dict[str, Any]:
         """Who the installation says this is; with `groups`, also by which path each group came about."""
-        asked = {"groups": "paths"} if groups else {}
-        return self._answer(self._send("GET", "/v1/identity", params=asked, headers=_bearer(identity)))
+        return self._api(identity).get("/v1/identity", **({"groups": "paths"} if groups else {}))
 
     def decision(self, identity: AccessToken, decision: str) -> dict[str, Any]:
         """One's own decision: outcome, reasons, what is missing."""
-        request = self._send("GET", "/v1/decision", params={"id": decision}, headers=_bearer(identity))
-        return self._answer(request)
+        return self._api(identity).get("/v1/decision", id=decision)
 
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            return httpx.request(method, self._url + path, timeout=_TIMEOUT, trust_env=self._proxied, **arguments)
-        except (httpx.HTTPError, httpx.InvalidURL):
-            pass  # outside the handler: a library's error holds the request, and with it the token
-        raise RemitError(f"remit does not answer at `{self._url}`", hint="is `remit serve` running there?")
-
-    @staticmethod
-    def _answer(response: httpx.Response) -> dict[str, Any]:
-        try:
-            document = response.json()
-        except ValueError:
-            document = {}
-        if response.is_success and isinstance(document, dict):
-            return document
-        reason = response.headers.get("x-remit-reason", "")
-        known = Reason(reason) if reason in set(Reason) else Reason.PLANE_UNAVAILABLE
-        refusal = document if isinstance(document, dict) else {}
-        if known is Reason.SIGN_IN_AGAIN:
-            since = refusal.get("not_before")
-            raise SignInAgain(since if isinstance(since, int) else 0)
-        said, hint = refusal.get("error_description"), refusal.get("hint")
-        raise Refused(known, str(said or known.sentence), hint=hint if isinstance(hint, str) else "")
-
-
-def _bearer(token: AccessToken) -> dict[str, str]:
-    return {"authorization": f"Bearer {token.reveal()}"}
+    def _api(self, identity: AccessToken) -> Api:
+        return Api(self._url, lambda: identity)

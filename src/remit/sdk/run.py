@@ -2,7 +2,8 @@
 
 Beside the command stand a metadata server and a CONNECT proxy on loopback; the environment names them, and a bundle of
 the roots that were trusted before plus the door's own authority. The command's exit code and signals pass through.
-Each run has a name, which its tunnels and its requests for tokens carry: `remit revoke` takes it.
+Each run has an id, which its tunnels and its requests for tokens carry: `remit revoke` takes it. With a name of its own
+it takes what was granted just in time for a run of that name, and gives it back when it ends.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from pathlib import Path
 from remit.model.errors import RemitError
 from remit.model.names import job_id
 from remit.model.reasons import Reason
+from remit.sdk.api import Api
 from remit.sdk.broker import Broker
 from remit.sdk.loopback import Door, Head
 from remit.sdk.metadata import Metadata
@@ -43,15 +45,39 @@ _STATIC = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_AUTH_TOKEN_FOR_TESTING")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str]) -> int:
-    """Runs a command in a project and returns its exit code, 128 + n when signal n ended it."""
-    return asyncio.run(_run(command, project, sign_in, environment))
+def run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str], name: str = "") -> int:
+    """Runs a command in a project and returns its exit code, 128 + n when signal n ended it.
 
-
-async def _run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str]) -> int:
+    `name`: of the run, for which grants may wait: they begin with it and end with it. Raises `RemitError` when the
+    installation does not take the name.
+    """
     sign_in.token()  # nobody signed in: say so before the command starts
     job = job_id(time.time_ns() // 1000)
     sys.stderr.write(f"remit: this run is {job}\n")
+    with _granted(Api(sign_in.configuration.url, sign_in.token), job, name):
+        return asyncio.run(_run(command, project, sign_in, environment, job))
+
+
+@contextlib.contextmanager
+def _granted(api: Api, job: str, name: str) -> Iterator[None]:
+    """Takes what was granted for a run of this name, and gives it back."""
+    if not name:
+        yield
+        return
+    grants = api.post("/v1/jobs", {"job": job, "name": name}).get("grants", [])
+    sys.stderr.write(f"remit: {len(grants)} grants begin with `{name}`\n")
+    try:
+        yield
+    finally:
+        try:
+            api.delete("/v1/jobs", job=job)
+        except RemitError as error:  # the command's own exit code counts; the grants end with their time
+            sys.stderr.write(f"remit: what was granted to {job} ends with its time only: {error.message}\n")
+
+
+async def _run(
+    command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str], job: str
+) -> int:
     broker = Broker(sign_in.configuration.url)
     tunnel = Tunnel(sign_in.configuration, sign_in.token, _onward(environment), job)
 

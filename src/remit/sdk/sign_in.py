@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from remit.model.errors import NotSignedIn, RemitError
 from remit.model.secret import AccessToken, Secret
+from remit.sdk.api import Api
 from remit.sdk.browser import Receiver
 from remit.sdk.configuration import Configuration, fetch
 from remit.sdk.pin import Pin, seen
@@ -287,3 +288,9 @@ def _asking(configuration: Configuration) -> Iterator[None]:
 def _said(result: Mapping[str, Any]) -> str:
     """What the provider said, first line only, which holds the AADSTS code and never a token."""
     return str(result.get("error_description") or result.get("error") or "no answer").splitlines()[0]
+
+
+def signed_in() -> Api:
+    """The API of the installation that somebody is signed in at on this machine; raises `RemitError` without one."""
+    found = SignIn.kept()
+    return Api(found.configuration.url, found.token)

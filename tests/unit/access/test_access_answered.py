@@ -65,7 +65,7 @@ class House:
         self.entries.append(dict(entry))
 
     def story(self, **more):
-        rooms = Rooms(*[self] * 9, clock=lambda: AT)
+        rooms = Rooms(*[self] * 11, clock=lambda: AT)
         return Learn(rooms, self.find, **more)
 
     def told(self, *answers, decision="d-1", host=HOST):

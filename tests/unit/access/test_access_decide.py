@@ -11,8 +11,10 @@ from remit.access.exchange import Exchange
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
+from remit.model.grant import Grant, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decision_id
+from remit.model.obligation import Obligations
 from remit.model.operation import OTHERS, Action, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -52,6 +54,7 @@ class Doors:
     around: dict = field(default_factory=dict)
     asked: list[tuple] = field(default_factory=list)
     epoch: int = 7
+    granted: tuple = ()
 
     async def authenticate(self, session, now):
         self.asked.append(("session", session.reveal(), now))
@@ -69,6 +72,10 @@ class Doors:
         if "error" in self.around:
             raise self.around["error"]
         return replace(circumstances, **self.around)
+
+    def in_force(self, principal, job, now):
+        self.asked.append(("granted", principal, job, now))
+        return self.granted
 
 
 @dataclass
@@ -119,6 +126,9 @@ class House:
     def purpose(self, identity, request):
         return self._tell("account", self.purpose_)
 
+    async def keep(self, identity):
+        self.kept = identity
+
     async def record(self, entry):
         self.entries.append(dict(entry))
         self._tell("write", self.recording.pop(0) if self.recording else None)
@@ -140,6 +150,8 @@ class House:
             recorder=self,
             obtainer=self,
             works=self,
+            grants=self.doors,
+            memberships=self,
             clock=lambda: NOW * 1_000_000,
             labels=self.labels,
         )
@@ -578,3 +590,44 @@ def test_what_must_not_be_asked_is_recorded_and_asks_nobody():
     assert house.told == ["write"]
     assert (answer.decision.verdict.reasons, answer.credential) == ((Reason.REQUEST_MALFORMED,), None)
     assert house.entries[0]["detail"] == "the request comes from another site"
+
+
+def test_what_was_granted_is_a_circumstance_and_its_end_ends_the_lease():
+    wanted = Wanted(f"{TENANT}/dana", "predict", ENDPOINT, 3600, "a fire")
+    grant = Grant("g-1", wanted, NOW - 10, NOW + 1, 1)
+    soon = replace(grant, id="g-2", until=NOW)
+    house = House(verdict=replace(PERMIT, grants=("g-1",)), doors=Doors(granted=(grant, soon)))
+    assert house.run().lease_ms == LEASE_MS
+    assert house.circumstances.grants == (grant, soon)
+    assert ("granted", f"{TENANT}/dana", "", NOW) in house.doors.asked
+    house = House(verdict=replace(PERMIT, grants=("g-2",)), doors=Doors(granted=(grant, soon)))
+    assert house.run().lease_ms == 0
+
+
+def test_the_groups_are_durable_before_the_record_that_names_them():
+    house = House()
+    house.run()
+    assert house.kept is DANA
+
+
+@pytest.mark.parametrize(
+    ("left", "lifetime"), [(3600, 900), (900, 900), (899, 840), (360, 360), (359, None), (1, None)]
+)
+def test_a_brokered_token_is_over_when_its_grant_is(left, lifetime):
+    wanted = Wanted(f"{TENANT}/dana", "read", Resource("Bucket", "data", "p"), 3600, "a fire")
+    grant = Grant("g-1", wanted, NOW - 10, NOW + left, 1)
+    other = replace(grant, id="g-2", until=NOW + 1)  # in force, and nothing rests on it
+    house = House(verdict=replace(PERMIT, grants=("g-1",)), doors=Doors(granted=(grant, other)))
+    answer = exchange(house)
+    if lifetime is None:
+        assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.OBLIGATION_UNMET,))
+        assert house.entries[0]["outcome"] == "deny"
+    else:
+        assert house.obtained_for.lifetime == lifetime
+
+
+def test_a_token_that_has_no_room_for_labels_is_not_even_asked_for():
+    house = House(verdict=replace(PERMIT, obligations=Obligations(("o",), labels=(("team", "fraud"),))))
+    answer = exchange(house)
+    assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.OBLIGATION_UNMET,))
+    assert "with" not in house.told

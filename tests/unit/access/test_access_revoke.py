@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from remit.access.asking import Caller
 from remit.access.decide import Rooms
-from remit.access.revoke import Caller, Known, Revoke, Wish
+from remit.access.revoke import Known, Revoke, Wish
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused
 from remit.model.identity import Authentication, Identity, Kind, Principal
@@ -80,6 +81,12 @@ class House:
     def observe(self, identity, circumstances):
         return replace(circumstances, country="DE")
 
+    def in_force(self, principal, job, now):
+        return ()
+
+    async def keep(self, identity):
+        return None
+
     def decide(self, identity, request, circumstances):
         assert circumstances.country == "DE"
         self.request = request
@@ -116,6 +123,8 @@ class House:
             recorder=self,
             obtainer=self,
             works=self,
+            grants=self,
+            memberships=self,
             clock=lambda: NOW * 1_000_000,
         )
         return Revoke(rooms, self, Known(frozenset({TID, "github"}), self.seen))

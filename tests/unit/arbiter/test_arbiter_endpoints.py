@@ -16,11 +16,14 @@ from remit.arbiter.answered import Answered
 from remit.arbiter.application import Endpoints, application, serve
 from remit.arbiter.check import Check
 from remit.arbiter.events import Events
+from remit.arbiter.explain import Why
+from remit.arbiter.grants import Grants
 from remit.arbiter.health import Health
 from remit.arbiter.person import Person
 from remit.arbiter.revoke import Revocations
 from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.token import Token
+from remit.arbiter.who import WhoMay
 from remit.model.credential import Credential
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
 from remit.model.errors import Refused
@@ -112,6 +115,9 @@ class House:
                 health=Health({name: self.probe(name) for name in self.wrong}, {"people": lambda: self.noted}),
                 configuration={"tenant": "tid"},
                 revocations=Revocations(self),
+                questions=WhoMay(self),
+                why=Why(self),
+                grants=Grants(self),
                 events=Events(self.receive, clock),
                 sign_in=SignInPages(self, clock),
                 account=Account(self, "https://host.example", clock),

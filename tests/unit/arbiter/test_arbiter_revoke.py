@@ -9,7 +9,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from remit.access.revoke import Caller, Ruling, Wish
+from remit.access.asking import Caller
+from remit.access.revoke import Ruling, Wish
 from remit.arbiter.revoke import Revocations
 from remit.model.decision import Circumstances, Decision, Verdict
 from remit.model.identity import Authentication, Identity, Kind, Principal

@@ -85,6 +85,12 @@ class House:
     def stamp(self, wire, labels):
         return self.body
 
+    def in_force(self, principal, job, now):
+        return ()
+
+    async def keep(self, identity):
+        return None
+
     def decide(self, identity, request, circumstances):
         return self.verdict
 
@@ -120,6 +126,8 @@ def ask(house, *headers, method="GET", host="board.service", path=f"/check{TARGE
         recorder=house,
         obtainer=house,
         works=house,
+        grants=house,
+        memberships=house,
         clock=lambda: NOW * 1_000_000,
         labels=True,
     )

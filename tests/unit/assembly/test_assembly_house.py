@@ -328,7 +328,14 @@ def test_edited_policies_are_followed_and_bad_ones_are_not(settings, caplog):
     folder = settings.policy.folder
     file = folder / "guests.cedar"
     good = file.read_text()
-    watch = PolicyWatch(folder, judge)
+    kept, broken = {}, []
+
+    async def keep(version, files):
+        if broken:
+            raise broken.pop()
+        kept[version] = dict(files)
+
+    watch = PolicyWatch(folder, judge, keep)
 
     async def looks(times=2):
         for _ in range(times):
@@ -343,11 +350,16 @@ def test_edited_policies_are_followed_and_bad_ones_are_not(settings, caplog):
         assert judge.policy_version == first
         assert caplog.text.count("the last good set stays") == 1  # said once
         file.write_text(good + "\n// edited\n")
+        broken.append(NotRecorded("the disk is full"))
         await looks(1)
         assert judge.policy_version == first  # it may still be being written
         await looks(1)
+        assert judge.policy_version == first  # it could not be kept, and so it decides nothing
+        assert "cannot be kept: the disk is full" in caplog.text
+        await looks(1)
         assert judge.policy_version != first
         edited = judge.policy_version
+        assert kept[edited]["guests.cedar"].endswith("// edited\n")
         file.unlink()
         file.symlink_to("none")  # seen by name, gone when it is looked at
         await looks()

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -12,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from remit.assembly import policy_check
 from remit.cli import remit
 from remit.model.reasons import Reason
 from remit.settings.read import read
@@ -85,7 +87,7 @@ def test_every_command_that_is_mentioned_exists(document: Path) -> None:
                 pass  # a mention need not be whole
 
 
-@pytest.mark.parametrize("line", ["remit approve dana", "remit login --saml", "true && remit audit prove"])
+@pytest.mark.parametrize("line", ["remit applaud dana", "remit login --saml", "true && remit audit prove"])
 def test_the_check_finds_a_command_and_an_option_that_do_not_exist(line: str) -> None:
     [arguments] = commands(line)
     with pytest.raises(click.UsageError):
@@ -231,10 +233,24 @@ def test_every_remit_yaml_that_is_shown_is_accepted(document: Path, tmp_path: Pa
         if language != "yaml":
             continue
         shown = yaml.safe_load(text)
+        if "tests" in shown:  # policy tests, in a folder of their own
+            accepted_as_policy_tests(text, tmp_path)
+            continue
         if text.startswith("# excerpt\n"):
             shown = merged(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8")), shown)
         (tmp_path / "remit.yaml").write_text(yaml.safe_dump(shown), encoding="utf-8")
         read(tmp_path / "remit.yaml")
+
+
+def accepted_as_policy_tests(text: str, folder: Path) -> None:
+    """What the page shows passes with Contoso's policies."""
+    shutil.copytree(EXAMPLE.parent, folder / "contoso")
+    shutil.rmtree(folder / "contoso" / "policies" / "tests")
+    (folder / "contoso" / "policies" / "tests").mkdir()
+    (folder / "contoso" / "policies" / "tests" / "shown.yaml").write_text(text, encoding="utf-8")
+    results = policy_check.tested(read(folder / "contoso" / "remit.yaml")).results
+    assert results
+    assert [result.case.name for result in results if not result.passed] == []
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

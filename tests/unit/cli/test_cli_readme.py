@@ -70,7 +70,7 @@ def dana(at: int) -> Identity:
         roles=frozenset({"MLEngineer"}),
         scopes=frozenset(),
         client="",
-        authentication=Authentication(methods=frozenset({"pwd"})),
+        authentication=Authentication(methods=frozenset({"pwd"}), at=at),
         guest=False,
         issued_at=at,
         expires_at=at + 4000,

@@ -134,7 +134,7 @@ class Http1:
     def __init__(self, loop: Loop, answer: Callable[[Seen], Reply]) -> None:
         self.loop = loop
         self.seen: list[Seen] = []
-        self.answer = answer
+        self.answer = self.usual = answer
         self.server: asyncio.Server | None = None
         self.serving: set[asyncio.Task[None]] = set()
         self.held: list[asyncio.StreamWriter] = []
@@ -402,9 +402,10 @@ class World:
     def reset(self) -> None:
         self.arbiter.answer = lambda _: permit()
         self.arbiter.seen.clear()
+        self.upstream.answer = self.upstream.usual
         self.upstream.seen.clear()
         self.web.seen.clear()
-        self.web.answer = lambda seen: Reply(200, {"x-upstream": "web"}, seen.body)
+        self.web.answer = self.web.usual
 
     def connect(self, name: str = VERTEX, headers: str = "", version: str = "1.1") -> tuple[socket.socket, int]:
         """Opens a tunnel; the socket and the status of the answer."""

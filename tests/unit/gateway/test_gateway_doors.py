@@ -170,6 +170,7 @@ def test_only_listed_headers_go_upstream(world):
     assert {name for name, _ in world.arbiter.seen[0].headers} == {
         "host",
         "authorization",
+        "x-remit-again",
         "x-remit-peer",
         "x-remit-body",
     }

@@ -267,7 +267,7 @@ def test_a_service_learns_one_identity_from_any_mutant(mutated, caller):
 
 
 @pytest.fixture
-def refusing(mutated):
+def refusing(mutated, caller):
     """The arbiter permits, and the upstream refuses with a stolen cookie."""
     usual = mutated.upstream.answer
     lines = "set-cookie: a=b\r\nset-cookie: __Host-remit=evil\r\n"

@@ -318,7 +318,11 @@ def test_a_job_that_cannot_be_run_is_refused(tmp_path, change, status, says):
     [
         (contoso.account("auditor", contoso.FRAUD_TEST), job("pass"), "aiplatform.customJobs.create"),
         (ENGINEER, job("pass", account=contoso.account("trainer", contoso.FRAUD_PROD)), "iam.serviceAccounts.actAs"),
-        (contoso.account("data-scientist", contoso.FRAUD_TEST), job("pass"), "iam.serviceAccounts.actAs"),
+        (
+            contoso.account("data-scientist", contoso.FRAUD_TEST),
+            job("pass", account=contoso.account("ml-engineer", contoso.FRAUD_TEST)),
+            "iam.serviceAccounts.actAs",
+        ),
     ],
 )
 def test_a_job_that_one_may_not_launch_is_refused_and_recorded(tmp_path, email, body, permission):

@@ -7,7 +7,16 @@ import pytest
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate, Project
 from remit.model.identity import Authentication, Identity, Kind, Principal
-from remit.model.operation import EXPLICIT_ACTIONS, OWN_ACTIONS, Action, Group, Operation, Request, Resource
+from remit.model.operation import (
+    ACCESS_ACTIONS,
+    EXPLICIT_ACTIONS,
+    OWN_ACTIONS,
+    Action,
+    Group,
+    Operation,
+    Request,
+    Resource,
+)
 from remit.policy.judge import CedarJudge
 from remit.policy.settings import PolicySettings
 
@@ -32,7 +41,24 @@ ACTIONS = {
     "aiplatform.projects.locations.datasets.create": Group.CHANGE,
     "aiplatform.projects.locations.datasets.import": Group.CHANGE,
     "aiplatform.projects.locations.datasets.export": Group.CHANGE,
-    **{action.id: action.group for action in (*OWN_ACTIONS, *EXPLICIT_ACTIONS)},
+    **{
+        f"aiplatform.projects.locations.{name}": group
+        for group, names in (
+            (Group.LAUNCH, ("hyperparameterTuningJobs.create", "batchPredictionJobs.create")),
+            (
+                Group.CHANGE,
+                (
+                    *(f"{kind}s.delete" for kind in ("dataset", "endpoint", "featureOnlineStore", "featurestore")),
+                    "tensorboards.delete",
+                    "endpoints.undeployModel",
+                    *(f"{kind}Jobs.cancel" for kind in ("custom", "hyperparameterTuning", "batchPrediction")),
+                    "trainingPipelines.cancel",
+                ),
+            ),
+        )
+        for name in names
+    },
+    **{action.id: action.group for action in (*OWN_ACTIONS, *ACCESS_ACTIONS, *EXPLICIT_ACTIONS)},
 }
 NAMES = {
     "launch": "aiplatform.projects.locations.customJobs.create",
@@ -96,7 +122,7 @@ class World:
             roles=frozenset(roles),
             scopes=frozenset(),
             client="a0000000-0000-4000-8000-000000000002",
-            authentication=Authentication(frozenset(methods), frozenset(contexts), frozenset({"cp1"})),
+            authentication=Authentication(frozenset(methods), frozenset(contexts), frozenset({"cp1"}), at=NOW),
             guest=guest,
             issued_at=NOW,
             expires_at=NOW + 3600,
@@ -164,11 +190,17 @@ def judge(world):
 
 @pytest.fixture
 def judge_of(world, tmp_path):
-    """A judge over the policies given as text, each its own file, with any other fact about the world changed."""
+    """A judge over the policies given as text, each its own file, with any other fact about the world changed.
 
-    def build(*texts, **settings):
+    `obligations`: the text of their one file.
+    """
+
+    def build(*texts, obligations="", **settings):
         for number, text in enumerate(texts):
             (tmp_path / f"p{number}.cedar").write_text(text)
+        if obligations:
+            (tmp_path / "obligations").mkdir(exist_ok=True)
+            (tmp_path / "obligations" / "o.cedar").write_text(obligations)
         return CedarJudge(PolicySettings(tmp_path, **settings), world.estate, world.actions)
 
     return build

@@ -26,10 +26,10 @@ def outcome(world, judge, identity, **circumstances):
 @pytest.mark.parametrize(
     ("condition", "held", "free"),
     [
-        ('context has country && context.country == "KP"', {"country": "KP"}, {"country": "DE"}),
-        ('!(context has country && context.country == "DE")', {}, {"country": "DE"}),
+        ('context has country && context.country == Country::"KP"', {"country": "KP"}, {"country": "DE"}),
+        ('!(context has country && context.country == Country::"DE")', {}, {"country": "DE"}),
         ('context.locations.contains("Head office")', {"locations": frozenset({"Head office"})}, {}),
-        ('context has risk && context.risk == "high"', {"risk": "high"}, {"risk": "low"}),
+        ('context has risk && context.risk == Risk::"high"', {"risk": "high"}, {"risk": "low"}),
     ],
 )
 def test_places_and_risk_decide(world, judge_of, condition, held, free):

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from remit.model.decision import Circumstances
-from remit.model.errors import Refused
-from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.errors import Refused, SettingsInvalid
+from remit.model.operation import GRANTS_APPROVE, Action, Asked, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.policy.facts import gather, resource_uid
+from remit.policy.schema import vocabulary
 
 TEST = "contoso-fraud-test"
 PERMIT_ALL = '@id("all") permit(principal, action, resource);'
@@ -165,3 +166,84 @@ def test_now_is_a_moment_that_policies_compare(world, judge_of):
     request = world.request("use", world.project(TEST))
     assert judge.decide(world.dana(), request, Circumstances(world.now)).outcome is Outcome.PERMIT
     assert judge.decide(world.dana(), request, Circumstances(world.now + 1)).outcome is Outcome.DENY
+
+
+def told(world, **circumstances):
+    facts = facts_of(world, **circumstances)
+    return json.loads(facts.context(facts.questions[0]))
+
+
+def test_a_country_and_a_risk_are_from_closed_lists(world):
+    known = told(world, country="DE", risk="high", locations_known=True)
+    assert known["country"] == {"__entity": {"type": "Country", "id": "DE"}}
+    assert known["risk"] == {"__entity": {"type": "Risk", "id": "high"}}
+    assert known["locations_known"]
+    assert {"XK", "GB", "US", "ZW", "AD"} <= vocabulary("Country")
+    assert len(vocabulary("Country")) == 250
+    assert vocabulary("Risk") == {"none", "low", "medium", "high"}
+
+
+@pytest.mark.promise("V23")
+@pytest.mark.parametrize("country", ["EU", "ZZ", "UK", "de", "D", '{"__entity": 1}', "\u202e"])
+def test_a_country_that_is_none_is_told_as_absent_and_opens_nothing(world, judge_of, country):
+    context = told(world, country=country, locations_known=True)
+    assert "country" not in context
+    assert context["locations_known"] is False
+    judge = judge_of(
+        '@id("in") permit(principal, action, resource) when { context has country && context.country != Country::"KP" };'
+        '@id("known") permit(principal, action, resource) when { context.locations_known };'
+    )
+    request = world.request("use", world.project(TEST))
+    asked = Circumstances(world.now, country=country, locations_known=True)
+    assert judge.decide(world.dana(), request, asked).outcome is Outcome.DENY
+    assert judge.decide(world.dana(), request, replace(asked, country="DE")).outcome is Outcome.PERMIT
+
+
+@pytest.mark.parametrize("risk", ["hihg", "High", "critical", "hidden", "unknownFutureValue", " "])
+def test_a_risk_that_nobody_can_read_refuses(world, judge_of, risk):
+    request = world.request("use", world.project(TEST))
+    verdict = judge_of(PERMIT_ALL).decide(world.dana(), request, Circumstances(world.now, risk=risk))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.DENY, (Reason.POLICY_ERROR,))
+    assert judge_of(PERMIT_ALL).decide(world.dana(), request, Circumstances(world.now)).outcome is Outcome.PERMIT
+
+
+@pytest.mark.parametrize("text", ['"DE"', 'Country::"XX"', 'Country::"de"'])
+@pytest.mark.parametrize("form", ["context.country == {}", '[Country::"FR", {}].contains(context.country)'])
+def test_a_country_that_is_none_is_no_policy(judge_of, text, form):
+    with pytest.raises(SettingsInvalid):
+        judge_of(f'@id("x") permit(principal, action, resource) when {{ context has country && {form.format(text)} }};')
+
+
+def test_the_run_that_asks_is_told(world):
+    assert told(world, job="j-1")["job"] == "j-1"
+    assert "job" not in told(world)
+
+
+def test_a_whole_group_stands_for_the_members_that_no_policy_names(world, judge_of):
+    judge = judge_of(
+        '@id("l") permit(principal, action in Action::"launch", resource);'
+        '@id("p") permit(principal, action == Action::"aiplatform.projects.locations.endpoints.predict", resource);'
+    )
+    for group in Group:
+        whole = Request((Operation(Action(str(group), group), (world.project(TEST),)),))
+        expected = Outcome.PERMIT if group is Group.LAUNCH else Outcome.DENY
+        assert world.decide(judge, world.dana(), whole).outcome is expected
+    twisted = Request((Operation(Action("launch", Group.USE), (world.project(TEST),)),))
+    assert world.decide(judge, world.dana(), twisted).reasons == (Reason.METHOD_UNKNOWN,)
+
+
+def test_what_is_asked_to_be_granted_is_told(world, judge_of):
+    judge = judge_of(
+        '@id("a") permit(principal, action == Action::"remit.grants.approve", resource in Environment::"test")'
+        ' when { context has asked && context.asked.lasting <= 3600 && context.asked.action == "launch"'
+        ' && !context.asked.break_glass && context.asked.by == "t/s" };'
+    )
+
+    def outcome(asked):
+        operation = Operation(GRANTS_APPROVE, (world.project(TEST),), asked=asked)
+        return world.decide(judge, world.sam(), Request((operation,))).outcome
+
+    assert outcome(Asked("launch", 3600, "t/s")) is Outcome.PERMIT
+    others = (Asked("launch", 3601, "t/s"), Asked("use", 60, "t/s"), Asked("launch", 60, "t/x"), None)
+    assert {outcome(asked) for asked in (*others, Asked("launch", 60, "t/s", break_glass=True))} == {Outcome.DENY}
+    assert outcome(Asked("launch", 1 << 70, "t/s")) is Outcome.DENY

@@ -3,19 +3,22 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from remit.model.errors import SettingsInvalid
 from remit.model.estate import Estate
+from remit.model.identity import Authentication
 from remit.model.operation import Group
 from remit.model.outcome import Outcome
+from remit.model.reasons import Reason
 from remit.policy import lint, schema
-from remit.policy.book import load
+from remit.policy.book import load, made
 from remit.policy.judge import CedarJudge
 from remit.policy.settings import PolicySettings
-from remit.policy.source import PolicyFile
+from remit.policy.source import Folder, PolicyFile
 
 PERMIT = '@id("all") permit(principal, action, resource);\n'
 
@@ -202,6 +205,99 @@ def test_hidden_files_and_prose_are_no_policies(tmp_path, world):
     assert CedarJudge(PolicySettings(tmp_path), world.estate, world.actions).policy_version
 
 
+OBLIGATION = '@id("o") @purpose("x") @session("8h") permit(principal, action, resource);\n'
+
+
+def folder_with(tmp_path, **files):
+    for name, text in {"a.cedar": PERMIT, **files}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return PolicySettings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("obligations/o.ceder", "not a policy file"),
+        ("obligations/o.yaml", "not a policy file"),
+        ("obligations/README.md", "the folder holds no `*.cedar` file"),
+        ("tests/forbid.cedar", "not a policy test"),
+        ("tests/t.yml", "not a policy test"),
+        ("obligation/o.cedar", "in no subfolder but `obligations`"),
+        ("Obligations/o.cedar", "in no subfolder but `obligations`"),
+        ("old/p.cedar", "in no subfolder but `obligations`"),
+        ("obligations", "not a policy file"),
+        ("tests", "not a policy file"),
+    ],
+)
+def test_what_lies_where_it_means_nothing_is_refused(tmp_path, world, name, message):
+    with pytest.raises(SettingsInvalid) as caught:
+        CedarJudge(folder_with(tmp_path, **{name: OBLIGATION}), world.estate, world.actions)
+    (problem,) = caught.value.problems
+    assert message in problem.message
+    assert problem.file in {str(tmp_path / name), str(tmp_path / name.partition("/")[0])}
+
+
+@pytest.mark.parametrize("name", ["obligations/deeper/o.cedar", "tests/deeper/t.yaml"])
+def test_a_folder_in_a_subfolder_is_refused(tmp_path, world, name):
+    settings = folder_with(tmp_path, **{f"{Path(name).parts[0]}/{'o.cedar' if 'o.' in name else 't.yaml'}": OBLIGATION})
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(OBLIGATION)
+    with pytest.raises(SettingsInvalid, match="deeper: not a policy"):
+        CedarJudge(settings, world.estate, world.actions)
+
+
+def test_obligations_without_policies_are_refused(tmp_path, world):
+    settings = folder_with(tmp_path, **{"obligations/o.cedar": OBLIGATION})
+    (tmp_path / "a.cedar").unlink()
+    with pytest.raises(SettingsInvalid, match="the policy folder holds no"):
+        CedarJudge(settings, world.estate, world.actions)
+
+
+def test_the_version_covers_obligations_and_no_tests(tmp_path, world):
+    judge = CedarJudge(folder_with(tmp_path, **{"tests/t.yaml": "a"}), world.estate, world.actions)
+    first = judge.policy_version
+    (tmp_path / "tests" / "t.yaml").write_text("b")
+    (tmp_path / "tests" / "more.yaml").write_text("c")
+    assert judge.take(judge.read()) == first
+    folder_with(tmp_path, **{"obligations/o.cedar": OBLIGATION})
+    second = judge.take(judge.read())
+    folder_with(tmp_path, **{"obligations/o.cedar": OBLIGATION + "// more\n"})
+    third = judge.take(judge.read())
+    (tmp_path / "obligations" / "o.cedar").rename(tmp_path / "obligations" / "p.cedar")
+    assert len({first, second, third, judge.take(judge.read())}) == 4
+
+
+def test_a_set_is_made_again_of_the_texts_that_were_kept(tmp_path, world):
+    settings = folder_with(tmp_path, **{"obligations/o.cedar": OBLIGATION, "tests/t.yaml": "a"})
+    book = load(settings, world.estate, world.actions)
+    assert sorted(book.texts) == ["a.cedar", "obligations/o.cedar"]
+    again = made(Folder(dict(book.texts)), settings, world.estate, world.actions)
+    assert again.version == book.version
+    assert dict(again.obliging) == dict(book.obliging)
+    with pytest.raises(SettingsInvalid, match=r"^obligations/o\.cedar:1:6: "):
+        made(Folder({**book.texts, "obligations/o.cedar": "permit"}), settings, world.estate, world.actions)
+
+
+@pytest.mark.parametrize(
+    "bad", ["permit(principal", "permit(principal, action, resource);", OBLIGATION.replace("8h", "8")]
+)
+def test_bad_obligations_never_replace_a_good_set(tmp_path, world, bad):
+    settings = folder_with(tmp_path, **{"obligations/o.cedar": OBLIGATION})
+    judge = CedarJudge(settings, world.estate, world.actions)
+    before, request = judge.policy_version, world.request("use", world.project("contoso-fraud-test"))
+    (tmp_path / "a.cedar").write_text(PERMIT + "// good\n")
+    (tmp_path / "obligations" / "o.cedar").write_text(bad)
+    with pytest.raises(SettingsInvalid, match=r"obligations/o\.cedar:1:"):
+        judge.take(judge.read())
+    assert judge.policy_version == before
+    ageless = replace(world.dana(), authentication=Authentication(frozenset({"pwd"})))
+    assert world.decide(judge, ageless, request).reasons == (Reason.SIGN_IN_AGAIN,)
+    with pytest.raises(SettingsInvalid):
+        CedarJudge(settings, world.estate, world.actions)
+
+
 def test_an_estate_without_projects_is_refused(world):
     with pytest.raises(SettingsInvalid, match="no project"):
         load(world.settings, Estate(()), world.actions)
@@ -228,10 +324,10 @@ def test_the_version_follows_names_and_contents(tmp_path, world):
     assert len(judge.policy_version) == 16
     versions = {judge.policy_version}
     (tmp_path / "p" / "guests.cedar").rename(tmp_path / "p" / "visitors.cedar")
-    versions.add(judge.reload())
+    versions.add(judge.take(judge.read()))
     visitors = tmp_path / "p" / "visitors.cedar"
     visitors.write_text(visitors.read_text() + "// more\n")
-    versions.add(judge.reload())
+    versions.add(judge.take(judge.read()))
     assert len(versions) == 3
 
 
@@ -243,7 +339,7 @@ def test_a_broken_file_leaves_the_last_good_set_in_force(tmp_path, world):
     request = world.request("use", world.project("contoso-fraud-test"))
     (folder / "guests.cedar").write_text('@id("guests")\nforbid(principal, acton, resource);\n')
     with pytest.raises(SettingsInvalid, match=r"guests\.cedar:2:19: .*acton") as caught:
-        judge.reload()
+        judge.take(judge.read())
     assert "last good set" in caught.value.hint
     assert judge.policy_version == before
     assert world.decide(judge, world.dana(), request).outcome is Outcome.PERMIT
@@ -251,7 +347,7 @@ def test_a_broken_file_leaves_the_last_good_set_in_force(tmp_path, world):
     with pytest.raises(SettingsInvalid):
         CedarJudge(PolicySettings(folder), world.estate, world.actions)
     shutil.copy(world.folder / "guests.cedar", folder)
-    assert judge.reload() == before
+    assert judge.take(judge.read()) == before
 
 
 def test_a_statement_is_found_whatever_stands_around_it():
@@ -265,12 +361,13 @@ def test_a_statement_is_found_whatever_stands_around_it():
 def test_every_policy_in_the_documentation_loads(judge_of):
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     blocks = re.findall(r"```cedar\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 8
-    judge_of(*blocks)
+    (obligations,) = [block for block in blocks if "@approvals" in block]
+    assert len(blocks) == 11
+    judge_of(*(block for block in blocks if block is not obligations), obligations=obligations)
 
 
 def test_the_documentation_names_every_word_of_the_schema():
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     words = {*schema.child_types(), *schema.PRINCIPALS, *Group, "Group", "Role", "Environment", "Project"}
-    words |= {f"@{name}" for names in lint._ALLOWED.values() for name in names}
+    words |= {f"@{name}" for names in (*lint._ALLOWED.values(), lint._OBLIGING) for name in names}
     assert not {word for word in words if f"`{word}" not in text}

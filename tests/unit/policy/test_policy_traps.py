@@ -22,6 +22,9 @@ OVERFLOW = (
     ' when { context.now.offset(duration("9223372036854775807ms")) > context.now };'
 )
 NO_LAUNCH = '@id("no-launch") @refusal("no") forbid(principal, action in Action::"launch", resource);'
+OBLIGE_LAUNCH = (
+    '@id("oblige-launch") @purpose("x") @step_up("c1") permit(principal, action in Action::"launch", resource);'
+)
 
 
 @pytest.fixture
@@ -63,6 +66,19 @@ def test_trap_1_a_forbid_that_cannot_be_evaluated_refuses(judge_of, world, caplo
     assert "overflow" in caplog.text
 
 
+def test_trap_1_an_obligation_that_cannot_be_evaluated_refuses(judge_of, world, caplog):
+    rule = OVERFLOW.replace('@refusal("no") forbid', '@purpose("x") @step_up("c1") permit')
+    result = bare(world, rule)
+    assert not result.diagnostics.reasons  # bare, the rule does not apply: nothing is demanded
+    assert result.diagnostics.errors
+    judge = judge_of(PERMIT_ALL, obligations=rule)
+    request = world.request("launch", world.project("contoso-fraud-test"))
+    verdict = world.decide(judge, world.dana(contexts=("c1",)), request)
+    assert verdict.outcome is Outcome.DENY
+    assert verdict.reasons == (Reason.POLICY_ERROR,)
+    assert "overflow" in caplog.text
+
+
 def test_trap_2_a_context_that_the_schema_does_not_know_is_no_permit(world, ground):
     context = '{"gest": true}'
     assert bare(world, PERMIT_ALL, schema=False, context=context).allowed
@@ -100,15 +116,16 @@ def test_trap_3_the_canary_sees_projects_without_their_environment(world):
         prove(Ground(world.actions, frozenset(), orphans), world.estate)
 
 
-def test_trap_3_the_canary_is_asked_at_every_load(world, judge_of, monkeypatch):
+def test_trap_3_the_canary_is_asked_at_every_load(world, judge_of, tmp_path, monkeypatch):
     judge = judge_of(PERMIT_ALL)
+    (tmp_path / "p0.cedar").write_text(PERMIT_ALL + " // edited")
     monkeypatch.setattr(
         engine.Entities,
         "from_json_str",
         staticmethod(lambda text, _schema, make=cedarpy.Entities.from_json_str: make(text)),
     )
     with pytest.raises(SettingsInvalid, match="cannot be trusted to hold"):
-        judge.reload()
+        judge.take(judge.read())
 
 
 def test_trap_4_no_decision_is_no_permit(world, ground):
@@ -118,6 +135,48 @@ def test_trap_4_no_decision_is_no_permit(world, ground):
     answer = {"decision": "NoDecision", "diagnostics": {}}
     with pytest.raises(EvaluationFailed, match="took no decision"):
         engine._answer(cedarpy.AuthzResult(answer))
+
+
+def test_trap_3_an_obligation_on_an_action_group_is_demanded(judge_of, world):
+    assert bare(world, OBLIGE_LAUNCH).diagnostics.reasons
+    assert not bare(world, OBLIGE_LAUNCH, entities_schema=False).diagnostics.reasons  # nothing is demanded
+    judge = judge_of(PERMIT_ALL, obligations=OBLIGE_LAUNCH)
+    request = world.request("launch", world.project("contoso-fraud-test"))
+    assert world.decide(judge, world.dana(), request).outcome is Outcome.STEP_UP
+
+
+@pytest.mark.parametrize("kind", ["group `use`", "environment `prod`"])
+def test_trap_3_the_canary_sees_obligations_that_are_not_demanded(world, ground, monkeypatch, kind):
+    place = 'Action::"use"' if kind.startswith("group") else "Environment"
+    ask = Ground.ask
+
+    def deaf(self, policies, requests, entities):
+        text = str(policies)
+        if "forbid" not in text and place in text:
+            policies = cedarpy.PolicySet.from_str("")
+        return ask(self, policies, requests, entities)
+
+    monkeypatch.setattr(Ground, "ask", deaf)
+    with pytest.raises(EvaluationFailed, match=f"an obligation on the {kind} does not hold"):
+        prove(ground, world.estate)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_trap_4_no_decision_on_either_set_permits_nothing(judge_of, world, monkeypatch, which):
+    judge = judge_of(PERMIT_ALL, obligations=OBLIGE_LAUNCH)
+    dana, request = world.dana(contexts=("c1",)), world.request("launch", world.project("contoso-fraud-test"))
+    assert world.decide(judge, dana, request).outcome is Outcome.PERMIT
+    asked = []
+
+    def undecided(requests, *rest):
+        asked.append(requests)
+        if len(asked) == which + 1:
+            return [cedarpy.AuthzResult({"decision": "NoDecision", "diagnostics": {"reason": ["policy0"]}})]
+        return cedarpy.is_authorized_batch(requests, *rest)
+
+    monkeypatch.setattr(engine, "is_authorized_batch", undecided)
+    assert world.decide(judge, dana, request).reasons == (Reason.POLICY_ERROR,)
+    assert len(asked) == which + 1
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,10 @@ class Person:
         """A command of Remit's."""
         return self._run([*_REMIT, *arguments])
 
-    def start(self, project: str, script: Sequence[str]) -> "subprocess.Popen[str]":
-        """`remit run --project PROJECT -- python SCRIPT …`, under way."""
-        command = [*_REMIT, "run", "--project", project, "--", sys.executable, *script]
+    def start(self, project: str, script: Sequence[str], name: str = "") -> "subprocess.Popen[str]":
+        """`remit run --project PROJECT -- python SCRIPT …`, under way; `name`: of the run."""
+        named = ["--name", name] if name else []
+        command = [*_REMIT, "run", "--project", project, *named, "--", sys.executable, *script]
         return subprocess.Popen(  # noqa: S603 - our own command line
             command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

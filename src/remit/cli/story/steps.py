@@ -226,7 +226,7 @@ class Steps:
 
 def _line(*words: str) -> str:
     name, action, project, outcome, reason = words
-    return f"{name.partition('@')[0]:5} {action.rpartition('locations.')[2]:24} {project:19} {outcome:7} {reason}"
+    return f"{name.partition('@')[0]:5} {action.rpartition('locations.')[2]:24} {project:19} {outcome:14} {reason}"
 
 
 def _wrapped(message: str, width: int = 116) -> tuple[str, ...]:

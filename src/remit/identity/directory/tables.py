@@ -1,13 +1,20 @@
-"""What the directory's poll has told, and the risk that providers reported: shared by all arbiters.
+"""What the directory's poll has told, its inventory, and the risk that providers reported: shared by all arbiters.
 
 `assembly` hands them to `state`, which makes them, as the room `directory`.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table, Text
 
 metadata = MetaData()
 
-STEPS: tuple[tuple[str, ...], ...] = ()
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        (
+            "CREATE TABLE directory_inventories "
+            "(tenant VARCHAR NOT NULL PRIMARY KEY, at BIGINT NOT NULL, document TEXT NOT NULL)"
+        ),
+    ),
+)
 """Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
 
 told = Table(
@@ -40,3 +47,12 @@ risks = Table(
     Column("at", BigInteger, nullable=False, index=True),
 )
 """The newest word of a provider on one principal's risk. `at`: of the event, epoch seconds."""
+
+inventories = Table(
+    "directory_inventories",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""The last whole reading of a tenant's accounts and groups. `at`: epoch seconds; `document`: JSON, of `inventory`."""

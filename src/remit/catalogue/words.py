@@ -1,0 +1,103 @@
+"""What people mean by a word: an action by its end, a resource by the name that it goes by.
+
+For questions about the policy (`remit can`, `who`, `request`), which no wire form carries. A word that means two things
+means none, and the refusal names what comes near. Leaves out wire forms (`classifier`), which never guess.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+
+from remit.catalogue.listing import actions
+from remit.catalogue.methods import NEIGHBOURS, PROJECTS, vertex
+from remit.catalogue.names import Names, project_resource, shown
+from remit.catalogue.services import place
+from remit.model.errors import Refused
+from remit.model.estate import Estate
+from remit.model.operation import INSTALLATION, Action, Group, Resource
+from remit.model.reasons import Reason
+
+_MOST = 5  # words in a hint
+_LONGEST = 1024  # characters of a word: as of a resource's name
+_SERVICE_NAME = "//remit/projects/"
+_ACCOUNT_NAME = "//iam.googleapis.com/projects/-/serviceAccounts/"
+
+
+class Words:
+    """Implements `access.ports.Words` for one estate."""
+
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+        self._names = Names(estate)
+
+    def action(self, word: str) -> Action:
+        """A method by its id or an end of it that only one has, or a whole group; raises `Refused`."""
+        if word in set(Group):
+            return Action(word, Group(word))
+        known = actions()
+        if word in known:
+            return _action(word)
+        ends = sorted(name for name in _asked() if word and len(word) <= _LONGEST and name.endswith(f".{word}"))
+        own = [name for name in ends if "." not in word or name.count(".") == min(one.count(".") for one in ends)]
+        if len(own) == 1:  # the shortest is the thing's own: `endpoints.predict`, and not a publisher's
+            return _action(own[0])
+        hint = f"known are {_listed(own)}" if own else _near(word, known)
+        said = "can mean several methods" if own else "is no method that Remit knows, and no group of them"
+        raise Refused(Reason.METHOD_UNKNOWN, f"{shown(word)} {said}", hint=hint)
+
+    def resource(self, word: str) -> Resource:
+        """A resource by its canonical name, Google's relative one, or what it is called for short; raises `Refused`."""
+        if word in {"remit", INSTALLATION.name}:
+            return INSTALLATION
+        if word.startswith(_SERVICE_NAME):
+            return self._below_a_service(word)
+        if word.startswith("gs://"):
+            return self._names.bucket(word.removeprefix("gs://").rstrip("/"))
+        return self._by_short_name(word.removeprefix(_ACCOUNT_NAME)) or self._names.resource(word)
+
+    def _by_short_name(self, word: str) -> Resource | None:
+        project = self._estate.project(word)
+        if project:
+            return project_resource(project)
+        if self._estate.owner_of_account(word):
+            return self._names.account(word)
+        return next((place.resource(one) for one in self._estate.services if one.name == word), None)
+
+    def _below_a_service(self, name: str) -> Resource:
+        """A service, or a model that one serves, by its canonical name."""
+        for service in self._estate.services:
+            own = place.resource(service)
+            if name == own.name:
+                return own
+            if name.startswith(f"{own.name}/models/"):
+                return Resource("ServedModel", name, own.project)
+        raise Refused(Reason.RESOURCE_UNKNOWN, f"{shown(name)} is no service in `remit.yaml`")
+
+
+@cache
+def _asked() -> frozenset[str]:
+    """The actions that a request can come to: Vertex AI's without a project are known, and refused."""
+    return frozenset(actions()) - {one.action.id for one in vertex()} | {
+        one.action.id for one in vertex() if one.scoped
+    }
+
+
+@cache
+def _permissions() -> Mapping[str, str]:
+    return {one.id: one.permission for one in (*(m.action for m in (*vertex(), *PROJECTS)), *NEIGHBOURS)}
+
+
+def _action(name: str) -> Action:
+    return Action(name, actions()[name], _permissions().get(name, ""))
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """What looks like a word, by the last two parts of each id."""
+    short = {".".join(name.split(".")[-2:]): name for name in known}
+    close = get_close_matches(word[:_LONGEST], short, _MOST)
+    found = _listed(close) if close else "the groups " + _listed(Group)
+    return f"near it: {found}; `remit catalogue` lists all"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in list(words)[:_MOST])
