@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of this session's own."""
     with postgres_server() as url:
         yield url
+
+
+@pytest.fixture
+def postgres_database(postgres: str) -> str:
+    """The URL of a PostgreSQL database of the test's own."""
+    import sqlalchemy
+
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(postgres.replace("postgresql:", "postgresql+psycopg:", 1))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return postgres.replace("/postgres?", f"/{name}?")
 
 
 @contextlib.contextmanager

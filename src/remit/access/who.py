@@ -78,7 +78,7 @@ class Answer:
     """What became of a question. Nothing was told unless the decision is a permit.
 
     `full`: whether policies may be named; `as_of`: when the directory was read, epoch seconds, 0 when it was not asked;
-    `unread`: accounts that it could not tell; `told`: what was assumed, by name.
+    `told`: what was assumed, by name.
     """
 
     decision: Decision
@@ -87,7 +87,6 @@ class Answer:
     subjects: tuple[Subject, ...] = ()
     full: bool = False
     as_of: int = 0
-    unread: int = 0
     told: tuple[tuple[str, Any], ...] = ()
 
 
@@ -173,8 +172,7 @@ class Who:
         verdict = self._judged(account, identity, request, circumstances)
         subject = Subject(identity, verdict, self._ways(account, verdict, inventory))
         told = tuple({**dict(asking.assumed.told), **dict(unsaid(identity, circumstances))}.items())
-        found = Answer(decision, action, resource, (subject,), full=True, told=told)
-        return replace(found, as_of=inventory.at, unread=inventory.unread)
+        return Answer(decision, action, resource, (subject,), full=True, as_of=inventory.at, told=told)
 
     async def _everybody(self, asking: Asking, decision: Decision) -> Answer:
         action, resource, request = self._request(asking)
@@ -185,8 +183,7 @@ class Who:
             if verdict.outcome is not Outcome.DENY
         ]
         subjects.sort(key=lambda one: (_ORDER.index(one.verdict.outcome), one.identity.display))
-        found = Answer(decision, action, resource, tuple(subjects), full=True)
-        return replace(found, as_of=inventory.at, unread=inventory.unread)
+        return Answer(decision, action, resource, tuple(subjects), full=True, as_of=inventory.at)
 
     async def _each(
         self, request: Request, inventory: Inventory, plain: Circumstances, *, granted: bool = True

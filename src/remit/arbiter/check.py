@@ -97,12 +97,13 @@ class Check:
         if self._patience is None or not offers:
             return await self._answer(request, asked)
         story = asyncio.create_task(self._answer(request, asked))
-        done, _ = await asyncio.wait({story}, timeout=self._patience)
-        if done:
-            return await story
-        self._left.add(story)
-        story.add_done_callback(self._forget)
-        return Response(status_code=503, headers={_AGAIN: "1"})
+        try:
+            done, _ = await asyncio.wait({story}, timeout=self._patience)
+        finally:
+            if not story.done():  # it goes on, whether the gateway was told so or has gone away
+                self._left.add(story)
+                story.add_done_callback(self._forget)
+        return await story if done else Response(status_code=503, headers={_AGAIN: "1"})
 
     async def forwarded(self, request: Request) -> Response:
         """One question of a proxy that says in headers what it was asked."""

@@ -5,8 +5,7 @@
 (`error`, `error_description`), and name the decision.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -16,14 +15,14 @@ from remit.access.asking import Caller
 from remit.access.revoke import Acknowledgement, InForce, Revoke, Ruling, Wish
 from remit.arbiter import refusal
 from remit.arbiter.check import bearer, single
+from remit.arbiter.documents import document, error, plain
+from remit.model.errors import Refused
 from remit.model.revocation import Scope
 
-_MAXIMUM_BODY = 16 << 10  # bytes: the longest subject and reason, many times over
 _LONGEST_WORD = 1024  # characters of a subject: as a claim's (`identity/tokens/claims.py`)
 _LONGEST_REASON = 1000  # characters
 _LONGEST_LOCK = 10 * 366 * 86400  # seconds
 _MEMBERS = {"subject": str, "scope": str, "sign_in_again": bool, "for": int, "because": str, "lift": bool}
-_PRIVATE = {"cache-control": "no-store"}
 
 
 class Revocations:
@@ -40,15 +39,15 @@ class Revocations:
             return _answer(ruling, {"revocations": [listed(found) for found in ruling.standing]})
         asked = await _asked(request)
         if isinstance(asked, str):
-            return _error(400, "invalid_request", asked)
+            return error(400, "invalid_request", asked)
         wish, lift = asked
         ruling = await (self._story.lift(caller, wish) if lift else self._story.create(caller, wish))
         if ruling.decision.permitted and ruling.acknowledged is None:
             description = "nothing that an operator locked is to be lifted there"
-            return _error(404, "not_found", description, {"x-remit-decision": ruling.decision.id})
+            return error(404, "not_found", description, headers={"x-remit-decision": ruling.decision.id})
         done = shown(ruling.acknowledged) if ruling.acknowledged else {}
-        document = {"scope": ruling.scope, "subject": ruling.subject, **done, "warning": ruling.warning}
-        return _answer(ruling, document)
+        found = {"scope": ruling.scope, "subject": ruling.subject, **done, "warning": ruling.warning}
+        return _answer(ruling, found)
 
 
 def listed(found: InForce) -> dict[str, Any]:
@@ -85,21 +84,16 @@ def _caller(request: Request) -> Caller:
 
 async def _asked(request: Request) -> tuple[Wish, bool] | str:
     """What is asked for and whether it is a lift, or what is wrong with it."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAXIMUM_BODY:
-            return f"the body is larger than {_MAXIMUM_BODY} bytes"
     try:
-        document = json.loads(body, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        return "the body is not one JSON object with each name once"
-    if not isinstance(document, dict) or not isinstance(document.get("subject"), str):
+        found = await document(request)
+    except Refused as refused:
+        return refused.message
+    if not isinstance(found, dict) or not isinstance(found.get("subject"), str):
         return "the body is not a JSON object that names a `subject`"
-    wrong = sorted(name for name, value in document.items() if type(value) is not _MEMBERS.get(name))
+    wrong = sorted(name for name, value in found.items() if type(value) is not _MEMBERS.get(name))
     if wrong:
         return f"the member `{wrong[0]}` is not known, or not of its type"
-    return _wish(document)
+    return _wish(found)
 
 
 def _wish(document: Mapping[str, Any]) -> tuple[Wish, bool] | str:
@@ -118,20 +112,9 @@ def _wish(document: Mapping[str, Any]) -> tuple[Wish, bool] | str:
     return Wish(subject, Scope(scope) if scope else None, again, lasting, because), lift
 
 
-def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return values
-
-
-def _answer(ruling: Ruling, document: Mapping[str, Any]) -> JSONResponse:
+def _answer(ruling: Ruling, found: Mapping[str, Any]) -> JSONResponse:
     decision = ruling.decision
     if decision.permitted:
-        return JSONResponse({"decision": decision.id, **document}, headers=_PRIVATE)
-    number = refusal.status(decision)
-    return _error(number, str(decision.verdict.reasons[0]), refusal.message(decision), refusal.headers(decision))
-
-
-def _error(status: int, error: str, description: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": error, "error_description": description}, status, {**_PRIVATE, **(headers or {})})
+        return plain({"decision": decision.id, **found})
+    said, headers = refusal.message(decision), refusal.headers(decision)
+    return error(refusal.status(decision), str(decision.verdict.reasons[0]), said, headers=headers)

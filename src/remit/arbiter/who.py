@@ -90,7 +90,6 @@ def _about_all(answer: Answer) -> dict[str, Any]:
     return {
         **_asked(answer),
         "as_of": answer.as_of,
-        "unread": answer.unread,
         "people": [_row(subject) for subject in answer.subjects],
     }
 

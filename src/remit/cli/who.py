@@ -30,8 +30,6 @@ def command(action: str, resource: str, *, as_json: bool) -> None:
         table([_row(person) for person in people])
         at = dt.datetime.fromtimestamp(found["as_of"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
         say(f"{len(people)} may do `{found['action']}` to `{found['resource']}`, as of the directory at {at} UTC")
-        if found.get("unread"):
-            say(f"warning: the groups of {found['unread']} accounts could not be read; they are not in the list")
     raise SystemExit(0 if people else 1)
 
 

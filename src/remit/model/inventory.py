@@ -1,6 +1,6 @@
 """Everybody who could ask, as a directory told it: accounts, groups and the ways between them, roles.
 
-Complete or not at all: an account whose groups could not be read is not in it (`unread` counts them).
+Complete or not at all: what could not be read whole is not taken, and the last reading stays.
 """
 
 from collections import Counter
@@ -49,7 +49,6 @@ class Inventory:
     accounts: tuple[Account, ...]
     groups: Mapping[str, GroupKnown] = field(default_factory=dict)
     roles: frozenset[str] = frozenset()
-    unread: int = 0
 
     def account(self, key: str) -> Account | None:
         """The account with this `Principal.key`."""

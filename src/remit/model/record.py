@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from remit.model.causes import Cause
 from remit.model.decision import Decision
@@ -74,7 +75,12 @@ def decision_record(decision: Decision) -> Mapping[str, Value]:
 
 def membership_digest(identity: Identity) -> str:
     """What a record names the groups and roles of an identity by."""
-    return digest_of(identity.groups, identity.roles)
+    return _known_digest(identity.groups, identity.roles)
+
+
+@lru_cache(1_000)  # of thousands of groups it takes milliseconds, and every decision asks for it twice
+def _known_digest(groups: frozenset[str], roles: frozenset[str]) -> str:
+    return digest_of(groups, roles)
 
 
 def digest_of(groups: Iterable[str], roles: Iterable[str]) -> str:

@@ -134,6 +134,26 @@ def test_who_asks_again_is_told_to_while_the_decision_goes_on():
     asyncio.run(go())
 
 
+def test_the_decision_goes_on_when_the_gateway_goes_away():
+    async def go():
+        cold = Cold()
+        check, client = cold.asking(10)
+        async with client:
+            asked = asyncio.create_task(client.get("/check/v1/x", headers=AGAIN))
+            for _ in range(1_000):  # turns of the loop, which take no time
+                await asyncio.sleep(0)
+            assert cold.asked
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            assert len(check._left) == 1  # held, or it could be collected half-way
+            cold.go.set()
+            await asyncio.gather(*check._left, return_exceptions=True)
+            await asyncio.sleep(0)
+            assert (cold.done, check._left) == (1, set())
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "patience"),
     [

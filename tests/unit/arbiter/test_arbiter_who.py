@@ -94,7 +94,7 @@ class House:
         if not decision.permitted:
             return Answer(decision)
         told = (("country", "DE"),)
-        return Answer(decision, PREDICT, PROJECT, (self.subject,), self.full, NOW - 5, 2, told)
+        return Answer(decision, PREDICT, PROJECT, (self.subject,), self.full, NOW - 5, told)
 
     async def can(self, caller, asking):
         self.asked.append((caller, asking))
@@ -185,7 +185,6 @@ def test_everybody(house):
         "action": "endpoints.predict",
         "resource": "//projects/p",
         "as_of": NOW - 5,
-        "unread": 2,
         "people": [row],
     }
 

@@ -124,6 +124,16 @@ class Place:
             connection.exec_driver_sql(statement, values)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database of the test's own, of either kind."""
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path}/remit.db" if sqlite else request.getfixturevalue("postgres_database")
+    engine = open_database(StateSettings(url, 2_000))
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def place(tmp_path) -> Iterator[Place]:
     place = Place(tmp_path)

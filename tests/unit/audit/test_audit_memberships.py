@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -17,9 +16,7 @@ from remit.audit.recorder import LedgerRecorder
 from remit.model.errors import EvidenceBroken, NotRecorded
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.record import membership_digest
-from remit.state.database import open_database
 from remit.state.schema import migrate
-from remit.state.settings import StateSettings
 
 AT = 1_790_000_000_000_000
 DANA = Identity(
@@ -37,25 +34,6 @@ DANA = Identity(
     token_id="t",
 )
 ADA = replace(DANA, principal=Principal("https://issuer", "tid", "ada", Kind.PERSON))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request, tmp_path):
-    """A database of the test's own, of either kind."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/remit.db"
-    else:
-        url = request.getfixturevalue("postgres")
-        name = f"memberships_{time.monotonic_ns()}"
-        admin = open_database(StateSettings(url))
-        with admin.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text(f'CREATE DATABASE "{name}"'))
-        admin.dispose()
-        url = url.replace("/postgres?", f"/{name}?")
-    engine = open_database(StateSettings(url, 2_000))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -19,9 +19,7 @@ from remit.model.errors import NotRecorded, Refused
 from remit.model.names import decision_id
 from remit.model.reasons import Reason
 from remit.model.record import answer_record, started_record
-from remit.state.database import open_database
 from remit.state.schema import migrate
-from remit.state.settings import StateSettings
 
 AT = 1_790_000_000_000_000
 JOB = "//aiplatform.googleapis.com/projects/p/locations/l/customJobs/1"
@@ -34,25 +32,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request, tmp_path):
-    """A database of the test's own, of either kind."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/remit.db"
-    else:
-        url = request.getfixturevalue("postgres")
-        name = f"works_{time.monotonic_ns()}"
-        admin = open_database(StateSettings(url))
-        with admin.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(text(f'CREATE DATABASE "{name}"'))
-        admin.dispose()
-        url = url.replace("/postgres?", f"/{name}?")
-    engine = open_database(StateSettings(url, 2_000))
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import json
 import os
 import pwd
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import click
@@ -193,46 +191,6 @@ def test_durations(text, seconds):
 def test_what_is_no_duration(text):
     with pytest.raises(RemitError, match="is no duration"):
         duration(text)
-
-
-class Installation:
-    """An installation's API, told what to answer; keeps what it was asked."""
-
-    def __init__(self):
-        self.answer = (200, {}, b"{}")
-        self.asked = []
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                api.asked.append((self.command, self.path, self.headers["authorization"], json.loads(body or b"null")))
-                status, headers, content = api.answer
-                self.send_response(status)
-                for name, value in {**headers, "content-length": str(len(content))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def do_GET(self):
-                self.do_POST()
-
-            def log_message(self, *_):
-                """Nobody reads it."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-@pytest.fixture
-def api():
-    api = Installation()
-    thread = threading.Thread(target=api.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield api
-    api.server.shutdown()
-    api.server.server_close()
-    thread.join()
 
 
 @pytest.fixture

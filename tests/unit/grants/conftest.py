@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from contextlib import ExitStack
 
 import pytest
@@ -123,9 +122,4 @@ def house(request, tmp_path):
         yield request.getfixturevalue("quick")
         return
     with ExitStack() as opened:
-        server, name = request.getfixturevalue("postgres"), f"grants_{uuid.uuid4().hex}"
-        admin = open_database(StateSettings(server))
-        opened.callback(admin.dispose)
-        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        yield House(opened, StateSettings(server.replace("/postgres?", f"/{name}?"), 5_000), tmp_path)
+        yield House(opened, StateSettings(request.getfixturevalue("postgres_database"), 5_000), tmp_path)

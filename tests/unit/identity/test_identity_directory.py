@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -78,14 +77,8 @@ def lift(subject):
 
 @pytest.fixture
 def engine(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/state.db"
-    if getattr(request, "param", "sqlite") == "postgres":
-        server, name = request.getfixturevalue("postgres"), f"d{uuid.uuid4().hex}"
-        admin = open_database(StateSettings(server))
-        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"create database {name}")
-        admin.dispose()
-        url = server.replace("/postgres?", f"/{name}?")
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = request.getfixturevalue("postgres_database") if postgres else f"sqlite:///{tmp_path}/state.db"
     engine = open_database(StateSettings(url))
     migrate(engine, "identity_directory", directory_tables.metadata, directory_tables.STEPS)
     yield engine

@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 import time
-import uuid
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -141,13 +140,8 @@ def place(request, tmp_path):
         with sqlite_place(tmp_path) as place:
             yield place
         return
-    url, name = request.getfixturevalue("postgres"), f"revocations_{uuid.uuid4().hex}"
     with ExitStack() as opened:
-        server = open_database(StateSettings(url, 500))
-        opened.callback(server.dispose)
-        with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        settings = StateSettings(url.replace("/postgres?", f"/{name}?"), 500)
+        settings = StateSettings(request.getfixturevalue("postgres_database"), 500)
         engines = open_database(settings), open_database_to_read(settings)
         for engine in engines:
             opened.callback(engine.dispose)

@@ -17,15 +17,9 @@ from remit.state.settings import StateSettings
 
 
 @pytest.fixture
-def settings(postgres, request):
+def settings(postgres_database):
     """A database of the test's own."""
-    name = request.node.name[:60].lower().replace("[", "_").replace("]", "")
-    admin = open_database(StateSettings(postgres))
-    with admin.connect() as connection:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    admin.dispose()
-    return StateSettings(postgres.replace("/postgres?", f"/{name}?"), 200)
+    return StateSettings(postgres_database, 200)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ class Steps:
             (
                 f"{len(report['hops'])} hops hold; {len(missing)} permissions missing, {len(excess)} too many, such as",
                 f"  missing: {lacking['role']} cannot {lacking['permission']} in {lacking['project']}",
-                f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits",
+                f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits without a grant",
                 f"signed in as {who['name']}, {', '.join(who['roles'])}, by {', '.join(who['methods'])}",
             ),
             {"hops": len(report["hops"]), "findings": report["findings"], "identity": who},
