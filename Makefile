@@ -54,7 +54,7 @@ format: $(VENV)/.dev ## put the source in form
 	@$(BIN)/ruff check --quiet --fix . || true
 	@$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.dev ## measure the gateway, its leases and bounds, decisions, replay, identity and revocation
+bench: $(VENV)/.dev ## measure the gateway, decisions, replay, identity, revocation, and data in TensorFlow
 	@$(BIN)/python benchmarks/gateway.py
 	@$(BIN)/python benchmarks/leases.py
 	@$(BIN)/python benchmarks/pressure.py
@@ -63,6 +63,8 @@ bench: $(VENV)/.dev ## measure the gateway, its leases and bounds, decisions, re
 	@$(BIN)/python benchmarks/replay.py
 	@$(BIN)/python benchmarks/identity.py
 	@$(BIN)/python benchmarks/revocation.py
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/blob.py
 
 catalogue: $(VENV)/.dev ## make the generated tables anew
 	@$(BIN)/python tools/descriptors.py

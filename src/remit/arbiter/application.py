@@ -17,15 +17,17 @@ from remit.arbiter.account import Account
 from remit.arbiter.answered import PATH as ANSWERED
 from remit.arbiter.answered import Answered
 from remit.arbiter.check import FORWARDED, PREFIX, Check
+from remit.arbiter.database import Database
 from remit.arbiter.events import Events
 from remit.arbiter.explain import Why
 from remit.arbiter.grants import Grants
 from remit.arbiter.health import Health
+from remit.arbiter.jobs import Jobs
 from remit.arbiter.person import Person
 from remit.arbiter.revoke import Revocations
 from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.sockets import taking_the_place_of
-from remit.arbiter.token import Token
+from remit.arbiter.token import ENTRA_PATH, Token
 from remit.arbiter.who import WhoMay
 
 API_PATHS = (
@@ -41,14 +43,15 @@ API_PATHS = (
     "/v1/explain",
     "/v1/grants",
     "/v1/jobs",
+    "/v1/lifetime",
     "/v1/events",
     "/sign-in",
     "/sign-out",
     "/account",
 )
-"""What the gateway's door passes on to the arbiter; never a check, never the report of an answer."""
+"""What the gateway passes on to the arbiter; never a check, the report of an answer, or another door's question."""
 
-API_PREFIXES = ("/sign-in/", "/sign-out/", "/.well-known/", "/saml/")
+API_PREFIXES = ("/sign-in/", "/sign-out/", "/.well-known/", "/saml/", "/azure/")
 """Likewise everything below these."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -67,12 +70,14 @@ class Endpoints:
 
     check: Check
     answered: Answered
+    database: Database
     token: Token
     person: Person
     revocations: Revocations
     questions: WhoMay
     why: Why
     grants: Grants
+    jobs: Jobs
     events: Events
     sign_in: SignInPages
     account: Account
@@ -92,7 +97,9 @@ def application(endpoints: Endpoints) -> Starlette:
             Route(PREFIX + "/{path:path}", endpoints.check.__call__, methods=_METHODS),
             Route(FORWARDED, endpoints.check.forwarded, methods=["GET"]),
             Route(ANSWERED, endpoints.answered.__call__, methods=["POST"]),
+            *endpoints.database.routes(),
             Route("/v1/token", endpoints.token.__call__, methods=["POST"]),
+            *(Route(path, endpoints.token.entra, methods=["POST"]) for path in (ENTRA_PATH, f"/azure{ENTRA_PATH}")),
             Route("/v1/identity", endpoints.person.identity),
             Route("/v1/decision", endpoints.person.decision),
             Route("/v1/revocations", endpoints.revocations.__call__, methods=["GET", "POST"]),
@@ -100,7 +107,8 @@ def application(endpoints: Endpoints) -> Starlette:
             Route("/v1/who", endpoints.questions.who),
             Route("/v1/explain", endpoints.why.__call__),
             Route("/v1/grants", endpoints.grants.grants, methods=["GET", "POST"]),
-            Route("/v1/jobs", endpoints.grants.jobs, methods=["POST", "DELETE"]),
+            Route("/v1/jobs", endpoints.jobs.jobs, methods=["POST", "DELETE"]),
+            Route("/v1/lifetime", endpoints.jobs.lifetime),
             Route("/v1/events", endpoints.events.__call__, methods=["POST"]),
             Route("/v1/configuration", configuration),
             *endpoints.sign_in.routes(),

@@ -1,9 +1,9 @@
-"""`/v1/grants`: asking for a grant, answering, the list; `/v1/jobs`: a run takes what waits for it, and gives it back.
+"""`/v1/grants`: asking for a grant, answering, the list.
 
 `GET /v1/grants`, with `all=1` also what is over. `POST /v1/grants` takes `{"ask": {"action", "resource", "for",
 "because", "job"?, "break_glass"?}}`, or `{"grant", "say": "approve|deny|withdraw|review", "because"?, "digest"?}`.
-`POST /v1/jobs` takes `{"job": "j-…", "name"}`, `DELETE /v1/jobs?job=j-…` ends it. All times are seconds. `decision` is
-empty where nobody had to be asked: withdrawing one's own. Errors have the form of the other endpoints.
+All times are seconds. `decision` is empty where nobody had to be asked: withdrawing one's own. Errors have the form of
+the other endpoints.
 A browser's session may ask as well, and change something only from our own pages (RFC 6265bis section 8.8).
 """
 
@@ -22,12 +22,11 @@ _ASK = {"action": str, "resource": str, "for": int, "because": str, "job": str, 
 _ASK_NEEDS = frozenset({"action", "resource", "for", "because"})
 _SAY = {"grant": str, "say": str, "because": str, "digest": str}
 _SAY_NEEDS = frozenset({"grant", "say"})
-_JOB = {"job": str, "name": str}
 _WORDS = {str(step): step for step in (Step.APPROVE, Step.DENY, Step.WITHDRAW, Step.REVIEW)}
 
 
 class Grants:
-    """The endpoints. `origin`: of our own pages, `https://host[:port]`."""
+    """The endpoint. `origin`: of our own pages, `https://host[:port]`."""
 
     def __init__(self, story: Ask, origin: str = "") -> None:
         self._story = story
@@ -47,19 +46,6 @@ class Grants:
         ruling = await (self._story.say(asker, asked) if isinstance(asked, Said) else self._story.ask(asker, asked))
         found = {"grant": shown(ruling.grants[0], ruling)} if ruling.grants else {}
         return _answer(ruling, {"decision": ruling.decision.id, **found})
-
-    async def jobs(self, request: Request) -> JSONResponse:
-        """`/v1/jobs`."""
-        try:
-            asker = caller(request, self._origin)
-            if request.method == "DELETE":
-                ruling = await self._story.end(asker, request.query_params.get("job", ""))
-            else:
-                asked = checked(await document(request), _JOB, _JOB)
-                ruling = await self._story.start(asker, asked["job"], asked["name"])
-        except Refused as refusal:
-            return wrong(refusal)
-        return _answer(ruling, {"grants": list(ruling.ids)})
 
 
 def shown(told: Told, ruling: Ruling) -> dict[str, Any]:

@@ -29,8 +29,10 @@ _WITH = {
     "managed": bool,
     "job": str,
     "acts_as": str,
+    "outlived": list,
 }
-_MOST = 20  # contexts or methods
+_LISTS = ("contexts", "methods", "outlived")
+_MOST = 20  # words of a list
 
 
 class WhoMay:
@@ -61,9 +63,9 @@ class WhoMay:
 
 def _asking(found: Mapping[str, Any]) -> Asking:
     given = checked(found.get("with", {}), _WITH, ())
-    lists: dict[str, Any] = {name: tuple(given.get(name, ())) for name in ("contexts", "methods")}
+    lists: dict[str, Any] = {name: tuple(given.get(name, ())) for name in _LISTS}
     if any(len(words) > _MOST or not all(map(printable, words)) for words in lists.values()):
-        raise malformed(f"`with.contexts` and `with.methods` are lists of at most {_MOST} words")
+        raise malformed(f"`with.contexts`, `with.methods` and `with.outlived` are lists of at most {_MOST} words")
     others = {name: value for name, value in given.items() if name not in lists}
     return Asking(found["action"], found["resource"], found.get("who", ""), Assumed(**lists, **others))
 

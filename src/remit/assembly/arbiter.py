@@ -19,6 +19,7 @@ from remit.arbiter.account import Account
 from remit.arbiter.answered import Answered
 from remit.arbiter.application import Document, Endpoints, application, serve
 from remit.arbiter.check import Check
+from remit.arbiter.database import Database
 from remit.arbiter.events import Events
 from remit.arbiter.health import Health, Probe
 from remit.arbiter.person import Person
@@ -27,8 +28,10 @@ from remit.arbiter.sign_in import SignInPages
 from remit.arbiter.streams import Streams
 from remit.arbiter.token import Token
 from remit.assembly import evidence, rooms
+from remit.assembly.databases import database
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
 from remit.assembly.identity import Who, who
+from remit.assembly.offers import Offers
 from remit.assembly.policies import PolicyWatch
 from remit.assembly.questions import GrantKeeping, Questions, questions
 from remit.assembly.replay import version_of
@@ -37,7 +40,9 @@ from remit.audit.memberships import Memberships
 from remit.audit.policy_sets import PolicySets
 from remit.audit.recorder import LedgerRecorder
 from remit.audit.works import Works
+from remit.credentials.lifetimes import Lifetimes
 from remit.gateway.admin import Admin
+from remit.grants.runs import RunView
 from remit.grants.view import GrantView
 from remit.identity.tokens.keys import http_client
 from remit.model.errors import NotRecorded
@@ -80,6 +85,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
         with contextlib.suppress(NotRecorded):  # readiness is red, nothing is permitted, and the watch tries again
             await policies.keep(judge.book.version, judge.book.texts)
         grants = opened.enter_context(GrantView(reader))
+        runs = opened.enter_context(RunView(reader))
         found = await opened.enter_async_context(who(settings, (reader, writer), recorder, hops, client, named.all))
         fitted = Rooms(
             authenticator=found.authenticator,
@@ -95,15 +101,24 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             memberships=Memberships(recorder, rooms.now),
             clock=rooms.now,
             labels=settings.labels,
+            runs=runs,
+            lifetimes=Lifetimes(settings.lifetimes),
         )
         learn = Learn(fitted, partial(find_decision, reader))
         opened.push_async_callback(learn.close)
         health = Health(_probes(found, watch, recorder), {"people": lambda: found.trouble})
         published = _documents(hops, found)
-        asking = questions(settings, fitted, judge, named, reader, GrantKeeping(grants, recorder))
-        app = application(_endpoints(settings, fitted, found, reader, health, published, learn, asking))
+        keeping = GrantKeeping(grants, runs, recorder, found.revoker)
+        asking = questions(settings, fitted, judge, named, reader, keeping)
+        doors = database(settings, fitted, reader, found.view)
+        app = application(_endpoints(settings, fitted, found, reader, health, published, learn, asking, doors))
         streams = Streams(partial(find_decision, reader), found.view.ended)
-        found.view.told(streams.changed)
+
+        def changed() -> None:
+            streams.changed()
+            doors.changed()
+
+        found.view.told(changed)
         yield House(app, found, judge, policies, watch, streams, fitted)
 
 
@@ -141,13 +156,19 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
     published: Mapping[str, Callable[[], Document]],
     learn: Learn,
     asking: Questions,
+    doors: Database,
 ) -> Endpoints:
     origin = settings.identity.sessions.origin
     known = Known(settings.identity.tenants, evidence.seen(settings, rooms.now))
     return Endpoints(
         check=Check(Decide(fitted), origin=origin, services=settings.estate.services, patience=rooms.again(settings)),
         answered=Answered(learn),
-        token=Token(Exchange(fitted, rooms.Buckets(settings.estate)), rooms.now),
+        database=doors,
+        token=Token(
+            Exchange(fitted, Offers(settings.estate, settings.credentials.azure)),
+            rooms.now,
+            settings.identity.entra.tenant,
+        ),
         person=Person(
             fitted.authenticator.authenticate,
             partial(find_whole, reader),
@@ -160,6 +181,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
         questions=asking.who,
         why=asking.why,
         grants=asking.grants,
+        jobs=asking.jobs,
         events=Events(found.events.receive, rooms.now),
         sign_in=SignInPages(found.sign_in, rooms.now),
         account=Account(found.sessions, origin, rooms.now, revocations=found.view),

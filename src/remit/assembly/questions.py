@@ -8,9 +8,13 @@ from sqlalchemy import Engine
 from remit.access.decide import Rooms
 from remit.access.explain import Explain, Remembered
 from remit.access.request import Ask
+from remit.access.revoke import Revoker
+from remit.access.run import Jobs as Runs
+from remit.access.run import Keeping
 from remit.access.who import Who
 from remit.arbiter.explain import Why
 from remit.arbiter.grants import Grants
+from remit.arbiter.jobs import Jobs
 from remit.arbiter.who import WhoMay
 from remit.assembly.replay import version_of
 from remit.audit.decisions import Decisions, Left
@@ -20,9 +24,11 @@ from remit.audit.policy_sets import read_policies
 from remit.audit.recorder import LedgerRecorder
 from remit.catalogue import actions
 from remit.catalogue.words import Words
+from remit.grants.runs import RunStore, RunView
 from remit.grants.store import GrantStore
 from remit.grants.view import GrantView
 from remit.identity.directory.inventory import KeptInventory
+from remit.identity.revocation.view import LONGEST
 from remit.model.errors import EvidenceBroken, SettingsInvalid
 from remit.policy.book import Book, made
 from remit.policy.judge import CedarJudge
@@ -39,14 +45,22 @@ class Questions:
     who: WhoMay
     why: Why
     grants: Grants
+    jobs: Jobs
 
 
 @dataclass(frozen=True, slots=True)
 class GrantKeeping:
-    """What grants are seen and written with."""
+    """What grants and runs are seen, written and ended with."""
 
     view: GrantView
+    runs: RunView
     recorder: LedgerRecorder
+    revoker: Revoker
+
+    def refresh(self) -> None:
+        """What was committed counts in this process; blocks."""
+        self.view.refresh()
+        self.runs.refresh()
 
 
 def questions(  # noqa: PLR0917 - one for each part of the house
@@ -58,15 +72,18 @@ def questions(  # noqa: PLR0917 - one for each part of the house
     who = Who(fitted, words, directory, named, Lately(reader))
     explainer = Explainer(_books(settings, judge, reader), settings.estate, actions())
     explain = Explain(fitted, _remembered(reader), explainer, directory, who.approvers)
+    store = GrantStore(reader, keeping.recorder)
     ask = Ask(
         fitted,
         words,
-        GrantStore(reader, keeping.recorder),
+        store,
         actions=actions(),
         named=lambda: judge.book.ground.declared,
         refresh=keeping.view.refresh,
     )
-    return Questions(WhoMay(who, origin), Why(explain, origin), Grants(ask, origin))
+    kept = Keeping(RunStore(reader, keeping.recorder), store, keeping.revoker, keeping.refresh, LONGEST)
+    runs = Runs(fitted, words, kept)
+    return Questions(WhoMay(who, origin), Why(explain, origin), Grants(ask, origin), Jobs(runs, origin))
 
 
 def _remembered(reader: Engine) -> Callable[[str], Remembered | None]:

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import httpx
 
-from remit.access.exchange import Mode
-from remit.catalogue import Catalogue, actions, storage_request
+from remit.catalogue import Catalogue, actions
 from remit.credentials.assertion import Assertions
+from remit.credentials.azure_federation import EntraFederation
 from remit.credentials.azure_imds import HOST, ManagedIdentity
 from remit.credentials.entra_obo import EntraOnBehalfOf
 from remit.credentials.google_iam import GoogleIam
@@ -18,10 +18,6 @@ from remit.credentials.hop import cloud_client, metadata_client
 from remit.credentials.obtainer import Obtainer, OwnWay
 from remit.credentials.own_issuer import OwnIssuer
 from remit.credentials.own_keys import OwnKeys
-from remit.model.errors import Refused
-from remit.model.estate import Estate
-from remit.model.operation import Request
-from remit.model.reasons import Reason
 from remit.policy.judge import CedarJudge
 from remit.settings.read import Settings
 
@@ -48,7 +44,7 @@ def classifier(settings: Settings) -> Catalogue:
 
 
 class Hops:
-    """The hops to a Google credential; `local` is the client for the metadata server."""
+    """The hops to a credential of Google's or Azure's; `local` is the client for the metadata server."""
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient, local: httpx.AsyncClient) -> None:
         found = settings.credentials
@@ -60,9 +56,11 @@ class Hops:
         self.iam = GoogleIam(client, timeout=timeout)
         self.assertions = Assertions(settings.identity.sessions.origin, OwnKeys(settings.own_keys, time.time))
         self.own: OwnWay | None = None
+        self.azure: EntraFederation | None = None
         if found.own_issuer:
             issuer = OwnIssuer(found.own_issuer, settings.own_keys, groups=found.own_groups)
             self.own = OwnWay(issuer, GoogleSts(client, found.own_provider, timeout=timeout))
+            self.azure = EntraFederation(client, found.tenant, issuer, timeout=timeout)
 
 
 @contextlib.asynccontextmanager
@@ -81,6 +79,7 @@ def obtainer(settings: Settings, hops: Hops) -> Obtainer:
         sts=hops.sts,
         iam=hops.iam,
         own=hops.own,
+        azure=hops.azure,
         assertions=hops.assertions,
         services=settings.estate.services,
         patience=patience(settings),
@@ -100,21 +99,3 @@ def again(settings: Settings) -> float:
 def _within(settings: Settings, margin: float) -> float:
     limit = settings.gateway.check_timeout_ms / 1000
     return max(limit - margin, limit / 2)
-
-
-class Buckets:
-    """catalogue's part of the broker's story."""
-
-    def __init__(self, estate: Estate) -> None:
-        self._estate = estate
-
-    def buckets(self, project: str) -> Sequence[str]:
-        """The buckets of a project; raises `Refused` when it is unknown or has none."""
-        found = self._estate.project(project)
-        if found is None or not found.buckets:
-            raise Refused(Reason.RESOURCE_UNKNOWN, f"no bucket of a project `{project}` is known")
-        return found.buckets
-
-    def request(self, buckets: Sequence[str], mode: Mode) -> Request:
-        """The operations that a token for these buckets allows."""
-        return storage_request(self._estate, buckets, mode)

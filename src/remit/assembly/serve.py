@@ -23,7 +23,8 @@ from typing import BinaryIO, TypeVar
 import httpx
 
 from remit.arbiter.application import API_PATHS, API_PREFIXES
-from remit.assembly import arbiter, evidence, rooms
+from remit.arbiter.token import ENTRA_PATH
+from remit.assembly import arbiter, evidence, rooms, sql
 from remit.assembly.child import GO, RETIRE, ArbiterProcess
 from remit.assembly.keys import KeyRing
 from remit.audit.recorder import LedgerRecorder
@@ -52,7 +53,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         services=tuple(
             replace(one, walked=walked()) if one.known_as in serving else one for one in settings.gateway.services
         ),
-        api_paths=API_PATHS,
+        api_paths=(*API_PATHS, ENTRA_PATH.format(tenant=settings.identity.entra.tenant)),
         api_prefixes=API_PREFIXES,
         leasable_grpc=leasable_grpc(),
         leasable_fields=leasable_fields(),
@@ -68,6 +69,7 @@ class Plane:
         self._settings = settings
         self._envoy = Envoy(gateway_settings(settings))
         self._arbiter = ArbiterProcess(settings)
+        self._door = sql.DoorProcess(settings)
         self._leaving = False
 
     async def run(self, stop: asyncio.Event) -> bool:
@@ -86,6 +88,7 @@ class Plane:
         settings = self._settings
         rooms.judge(settings)  # policies that are not good: refuse to start, with every problem
         evidence.install(settings)
+        sql.install(settings)
         own = settings.gateway.runtime.parent / "serve.pid"
         own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         own.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -120,6 +123,7 @@ class Plane:
             self._arbiter.leave()
         else:
             await self._envoy.stop()
+            await self._door.end()  # what ran on its connections is still to be recorded
             await self._arbiter.end()
 
     def reopen(self) -> None:
@@ -131,9 +135,12 @@ class Plane:
         fetched = await keys.refresh()
         await self._arbiter.relieved(stop)
         await self._envoy.start(fetched)
-        async with arbiter.attended(stop, {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys)}):
+        await self._door.start()
+        works = {"arbiter": self._arbiter.keep(), "keys": self._keep_keys(keys), "databases": self._door.keep()}
+        async with arbiter.attended(stop, works):
             if await self._ready(stop):
                 self._arbiter.retire_predecessor()
+                self._door.retire_predecessor()
                 _log.warning("remit answers at %s", url(self._settings))
             await stop.wait()
 
@@ -154,7 +161,7 @@ class Plane:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await client.get("/readyz")
-                    if answer.is_success and self._arbiter.serves:
+                    if answer.is_success and self._arbiter.serves and self._door.serves:
                         return True
                     said = answer.text
                 with contextlib.suppress(TimeoutError):
@@ -205,6 +212,20 @@ def serve_arbiter(settings: Settings, *, stand_by: bool = False) -> None:
         retire = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(RETIRE, retire.set)
         await arbiter.run(settings, stop, retire)
+
+    asyncio.run(_until_told(run))
+
+
+def serve_databases(settings: Settings) -> None:
+    """Runs the door for databases alone until SIGTERM, SIGINT, or the end of its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if _hung_up(sys.stdin.buffer):
+        return
+
+    async def run(stop: asyncio.Event) -> None:
+        retire = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(RETIRE, retire.set)
+        await sql.run(settings, stop, retire)
 
     asyncio.run(_until_told(run))
 

@@ -19,7 +19,7 @@ from remit.audit.spool import Spool
 from remit.audit.store import SegmentStore
 from remit.audit.timeline_sql import CREATE, INSERT_ACCESS, INSERT_ENTRIES, TIMELINE
 
-_ASKED = ("decision", "outcome", "started", "answer", "revocation", "grant")
+_ASKED = ("decision", "outcome", "started", "answer", "revocation", "grant", "run", "statements")
 _BATCH = 20_000
 """Entries handed to DuckDB at once: some 20 MB."""
 
@@ -58,7 +58,9 @@ class TimelineRow:
     `kind`: `decision`, `access`, `outcome`; `started`, whose `resource` came into being; `answer`, an upstream's
     refusal, whose reason is its probable cause; or `revocation`, whose `principal` is who asked for it, whose
     `resource` is whom it ended, and whose `outcome` is `revoke` or `lift`; or `grant`, a step just in time, whose
-    `principal` took it, whose `resource` is what it is about, and whose `outcome` is the step (`ask`, `approve`, …).
+    `principal` took it, whose `resource` is what it is about, and whose `outcome` is the step (`ask`, `approve`, …); or
+    `run`, whose `resource` is its id, and whose `outcome` is `start` or `end`; or `statements`, what ran on a
+    connection to a database in a few seconds, whose `resource` is the role, and whose `detail` is how many and which.
 
     Of an access row, everything but `time`, `status` and `detail` is its decision's, and empty when Envoy refused the
     request without asking. `status`: the HTTP status that the caller got, of an answer the upstream's, 0 for the other

@@ -14,7 +14,8 @@ CREATE TABLE entries (
         policies VARCHAR[], principal VARCHAR, "name" VARCHAR, "action" VARCHAR, resource VARCHAR,
         resources VARCHAR[], project VARCHAR, detail VARCHAR, hop VARCHAR, effect VARCHAR, scope VARCHAR,
         subject VARCHAR, actor VARCHAR, because VARCHAR, session VARCHAR, job VARCHAR,
-        cause VARCHAR, status BIGINT, step VARCHAR, "grant" VARCHAR
+        cause VARCHAR, status BIGINT, step VARCHAR, "grant" VARCHAR, job_name VARCHAR,
+        "count" BIGINT, "statements" VARCHAR[]
     )
 );
 CREATE TABLE access (
@@ -31,7 +32,7 @@ SELECT from_json(line::JSON, '{
     "resource": "VARCHAR", "resources": ["VARCHAR"], "project": "VARCHAR", "detail": "VARCHAR", "hop": "VARCHAR",
     "effect": "VARCHAR", "scope": "VARCHAR", "subject": "VARCHAR", "actor": "VARCHAR", "because": "VARCHAR",
     "session": "VARCHAR", "job": "VARCHAR", "cause": "VARCHAR", "status": "BIGINT",
-    "step": "VARCHAR", "grant": "VARCHAR"
+    "step": "VARCHAR", "grant": "VARCHAR", "job_name": "VARCHAR", "count": "BIGINT", "statements": ["VARCHAR"]
 }')
 FROM (SELECT unnest(?::VARCHAR[]) AS line)
 """
@@ -77,6 +78,14 @@ happened AS (
         entry.actor, entry.resource
     FROM entries WHERE entry.type = 'grant'
     UNION ALL
+    SELECT entry.at, 1, position, 'run', coalesce(entry.decision, ''), entry.step, NULL, 0,
+        concat_ws(' ', entry.job_name, 'in ' || nullif(entry.project, '')), entry.principal, entry.job
+    FROM entries WHERE entry.type = 'run'
+    UNION ALL
+    SELECT entry.at, 1, position, 'statements', coalesce(entry.decision, ''), 'ran', NULL, 0,
+        concat(entry."count", ': ', array_to_string(entry."statements", '; ')), entry.principal, entry.resource
+    FROM entries WHERE entry.type = 'statements'
+    UNION ALL
     SELECT "time", 2, rowid, 'access', coalesce(decision, ''), NULL, if(reason IS NULL, NULL, [reason]),
         coalesce(status, 0),
         concat_ws(' ', "method", concat(host, path), 'grpc ' || grpc_status, nullif(flags, '-'), detail,
@@ -87,7 +96,7 @@ SELECT
     h."time", h.kind, coalesce(h.actor, d.principal, ''), coalesce(d.name, ''), coalesce(d.action, ''),
     coalesce(h.subject, d.resource, ''), coalesce(d.project, ''), coalesce(h.outcome, d.outcome, '') AS outcome,
     coalesce(h.reasons, d.reasons, []), coalesce(d.policies, []), h.decision, h.status, coalesce(h.detail, ''),
-    coalesce(d.session, ''), coalesce(d.job, '')
+    coalesce(d.session, ''), coalesce(d.job, if(h.kind = 'run', h.subject, NULL), '')
 FROM happened h LEFT JOIN decisions d ON d.decision = h.decision AND h.decision <> ''
 WHERE ($since = 0 OR h."time" >= $since)
     AND ($until = 0 OR h."time" < $until)

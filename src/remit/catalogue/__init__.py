@@ -4,7 +4,9 @@ The methods are data (`data/`, made by `tools/catalogue.py`), the messages are G
 and by hand. What is not known is refused; what can be read in two ways is refused; the message decides, never a header.
 """
 
+from remit.catalogue.blob import blob_request
 from remit.catalogue.classifier import Catalogue
+from remit.catalogue.databases import database_request
 from remit.catalogue.listing import (
     Row,
     actions,
@@ -22,6 +24,8 @@ __all__ = [
     "Catalogue",
     "Row",
     "actions",
+    "blob_request",
+    "database_request",
     "leasable_fields",
     "leasable_grpc",
     "methods",

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from remit.catalogue import log_names, rules, services, store
+from remit.catalogue import blob, databases, log_names, rules, services, store
 from remit.catalogue.api import Api, Served, logging_api, projects_api, vertex_api
 from remit.catalogue.descriptors import Procedure, client_streaming, procedures
 from remit.catalogue.methods import NEIGHBOURS, PROJECTS, Method, vertex
 from remit.model.operation import Group
 
 _SETS = ("vertex_v1", "vertex_v1beta1", "logging_v2", "resourcemanager_v3")
-# Actions whose requests are told apart by more than a path: `store.py`, `services/`, and what has no request at all.
-_OTHERS = (*store.ACTIONS, *NEIGHBOURS, *services.ACTIONS)
+# Actions whose requests are told apart by more than a path: `store.py`, `services/`, or that have none: `blob.py`.
+_OTHERS = (*store.ACTIONS, *blob.ACTIONS, *databases.ACTIONS, *NEIGHBOURS, *services.ACTIONS)
 _GRPC = {
     "logging.entries.list": "/google.logging.v2.LoggingServiceV2/ListLogEntries",
     "logging.entries.write": "/google.logging.v2.LoggingServiceV2/WriteLogEntries",

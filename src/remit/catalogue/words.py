@@ -4,10 +4,12 @@ For questions about the policy (`remit can`, `who`, `request`), which no wire fo
 means none, and the refusal names what comes near. Leaves out wire forms (`classifier`), which never guess.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 
+from remit.catalogue import blob, databases
 from remit.catalogue.listing import actions
 from remit.catalogue.methods import NEIGHBOURS, PROJECTS, vertex
 from remit.catalogue.names import Names, project_resource, shown
@@ -19,7 +21,8 @@ from remit.model.reasons import Reason
 
 _MOST = 5  # words in a hint
 _LONGEST = 1024  # characters of a word: as of a resource's name
-_SERVICE_NAME = "//remit/projects/"
+_REMITS_NAME = "//remit/projects/"
+_DATABASE_NAME = re.compile(r"//remit/projects/[^/]+/databases/([^/]+)(?:/roles/([^/]+))?")
 _ACCOUNT_NAME = "//iam.googleapis.com/projects/-/serviceAccounts/"
 
 
@@ -37,7 +40,9 @@ class Words:
         known = actions()
         if word in known:
             return _action(word)
-        ends = sorted(name for name in _asked() if word and len(word) <= _LONGEST and name.endswith(f".{word}"))
+        ends = sorted(
+            name for name in _asked() if word and len(word) <= _LONGEST and name.endswith((f".{word}", f"/{word}"))
+        )
         own = [name for name in ends if "." not in word or name.count(".") == min(one.count(".") for one in ends)]
         if len(own) == 1:  # the shortest is the thing's own: `endpoints.predict`, and not a publisher's
             return _action(own[0])
@@ -49,11 +54,12 @@ class Words:
         """A resource by its canonical name, Google's relative one, or what it is called for short; raises `Refused`."""
         if word in {"remit", INSTALLATION.name}:
             return INSTALLATION
-        if word.startswith(_SERVICE_NAME):
-            return self._below_a_service(word)
+        if word.startswith(_REMITS_NAME):
+            return self._database_by_name(word) or self._below_a_service(word)
         if word.startswith("gs://"):
             return self._names.bucket(word.removeprefix("gs://").rstrip("/"))
-        return self._by_short_name(word.removeprefix(_ACCOUNT_NAME)) or self._names.resource(word)
+        short = self._by_short_name(word.removeprefix(_ACCOUNT_NAME))
+        return short or self._not_googles(word) or self._names.resource(word)
 
     def _by_short_name(self, word: str) -> Resource | None:
         project = self._estate.project(word)
@@ -63,6 +69,16 @@ class Words:
             return self._names.account(word)
         return next((place.resource(one) for one in self._estate.services if one.name == word), None)
 
+    def _not_googles(self, word: str) -> Resource | None:
+        """A container of Azure's, or a database with or without a role; raises `Refused` for one that nobody lists."""
+        if word.startswith("az://"):
+            return blob.container(self._estate, word.removeprefix("az://").rstrip("/"))
+        if word.startswith(f"//{blob.HOST}/"):
+            return blob.named_container(self._estate, word)
+        if word.startswith("postgresql://"):
+            return self._database(*word.removeprefix("postgresql://").partition("/")[::2])
+        return None
+
     def _below_a_service(self, name: str) -> Resource:
         """A service, or a model that one serves, by its canonical name."""
         for service in self._estate.services:
@@ -71,7 +87,20 @@ class Words:
                 return own
             if name.startswith(f"{own.name}/models/"):
                 return Resource("ServedModel", name, own.project)
-        raise Refused(Reason.RESOURCE_UNKNOWN, f"{shown(name)} is no service in `remit.yaml`")
+        raise Refused(Reason.RESOURCE_UNKNOWN, f"{shown(name)} is no service and no database in `remit.yaml`")
+
+    def _database_by_name(self, name: str) -> Resource | None:
+        """A database, or a role of one, by its canonical name, which names its own project."""
+        found = _DATABASE_NAME.fullmatch(name)
+        resource = self._database(found[1], found[2] or "") if found else None
+        return resource if resource and resource.name == name else None
+
+    def _database(self, name: str, role: str) -> Resource:
+        """A database by its name, or with a role that one; raises `Refused`."""
+        database = self._estate.database(name)
+        if database is not None and not role:
+            return Resource("Database", f"{_REMITS_NAME}{database.project}/databases/{name}", database.project)
+        return databases.database_request(self._estate, name, role).first.resources[0]
 
 
 @cache
@@ -84,7 +113,8 @@ def _asked() -> frozenset[str]:
 
 @cache
 def _permissions() -> Mapping[str, str]:
-    return {one.id: one.permission for one in (*(m.action for m in (*vertex(), *PROJECTS)), *NEIGHBOURS)}
+    others = (*NEIGHBOURS, *blob.ACTIONS, *databases.ACTIONS)
+    return {one.id: one.permission for one in (*(m.action for m in (*vertex(), *PROJECTS)), *others)}
 
 
 def _action(name: str) -> Action:

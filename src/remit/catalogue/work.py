@@ -8,6 +8,7 @@ Left out: what Google adds by itself (a default machine, an accelerator that is 
 
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from remit.model.operation import Work
 _COMPUTE = "//compute.googleapis.com/"
 _BUCKETS = "//storage.googleapis.com/projects/_/buckets/"
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)s")
+_LARGEST = sys.float_info.max
 _MOST = 2**53  # a count above this is that: Cedar's numbers end at 2^63, and a product of counts stays below
 
 
@@ -40,6 +42,7 @@ _LASTING = frozenset(
     {
         *("PipelineJob", "BatchPredictionJob", "TuningJob", "DeployedModel", "PersistentResource", "NotebookRuntime"),
         *(
+            "Schedule",  # runs again and again, however short each run is
             "NotebookRuntimeTemplate",
             "DeploymentResourcePool",
             "ReasoningEngineSpec",
@@ -150,10 +153,18 @@ def _read(part: Part, above: str, total: _Sum) -> None:
     if part.name in _ENVIRONMENTS:
         total.environment.update(_variables(part))
     if part.name == "labels":
-        total.labels.update(f"{one.key}={one.value}" for one in part.parts if one.key and one.value is not None)
+        total.labels.update(f"{one.key}={_word(one.value)}" for one in part.parts if one.key and one.value is not None)
     if part.name == "accelerator" and not part.within:  # of a pipeline's executor
         total.accelerators.update(str(one.value) for one in part.all("type", "resourcetype") if one.value)
         total.count += max([0, *_numbers(part, ("count", "resourcecount"))])
+
+
+def _word(value: object) -> str:
+    """A label's value. A number is a double in a `Struct`, whatever it was in JSON: `1` and `1.0` are one value."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = float(value) if abs(value) <= _LARGEST else _LARGEST * (1 if value > 0 else -1)
+        return str(int(number)) if number.is_integer() else str(number)
+    return str(value)
 
 
 def _variables(part: Part) -> Iterator[str]:

@@ -36,7 +36,9 @@ _COMMANDS = {
     "policy": "write, check, test and replay the policies",
     "trust": "do Entra, Google and the policy agree",
     "audit": "what happened, and is it proved",
+    "doctor": "look before the work begins: will it outlive a credential",
     "catalogue": "what remit knows of an API",
+    "scan": "static keys, and what replaces them",
 }
 
 

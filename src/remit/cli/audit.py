@@ -60,7 +60,7 @@ def query(config: Path, since: str, until: str, limit: int, *, everything: bool,
                 "action": row.action.removeprefix("aiplatform.projects.locations.") or "-",
                 "resource": row.resource.rpartition("/projects/")[2] or row.resource or "-",
                 "outcome": row.outcome or "-",
-                "why": ", ".join((*row.reasons, *row.policies)) or "-",
+                "why": ", ".join((*row.reasons, *row.policies)) or (row.detail if row.kind == "statements" else "-"),
                 "decision": row.decision or "-",
             }
             for row in rows

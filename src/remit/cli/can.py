@@ -23,6 +23,7 @@ _YES = "permit"
 @click.option("--compliant/--not-compliant", default=None, help="As if from such a device.")
 @click.option("--managed/--not-managed", default=None, help="As if from such a device.")
 @click.option("--acts-as", metavar="ACCOUNT", help="As if the work ran as this service account.")
+@click.option("--outlived", metavar="HOP", multiple=True, help="As if `sign-in` or `grant` ended before the work.")
 @json_option
 def command(who: str, action: str, resource: str, *, as_json: bool, **assumed: Any) -> None:
     """Whether WHO may do ACTION to RESOURCE, and why. Exit 0 yes, 1 no.

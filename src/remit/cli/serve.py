@@ -23,7 +23,7 @@ def config_option(function: click.decorators.FC) -> click.decorators.FC:
 @click.command()
 @config_option
 @click.option("--print-config", is_flag=True, help="Print Envoy's configuration and exit.")
-@click.option("--only", type=click.Choice(["arbiter"]), help="Run this part alone.")
+@click.option("--only", type=click.Choice(["arbiter", "databases"]), help="Run this part alone.")
 @click.option("--stand-by", is_flag=True, hidden=True, help="Wait for a line on standard input first.")
 def command(config: Path, *, print_config: bool, only: str | None, stand_by: bool) -> None:
     """Run an installation: Envoy in front, the arbiter behind it, the access log sealed into the ledger.
@@ -31,7 +31,7 @@ def command(config: Path, *, print_config: bool, only: str | None, stand_by: boo
     It runs until SIGTERM or Ctrl-C, restarts what dies, and takes over edited policies without a restart. `/readyz`
     at its address says whether it may permit anything at this moment, and if not, why.
     """
-    from remit.assembly.serve import gateway_settings, serve, serve_arbiter
+    from remit.assembly.serve import gateway_settings, serve, serve_arbiter, serve_databases
     from remit.gateway.bootstrap import bootstrap
     from remit.settings.read import read
 
@@ -42,5 +42,7 @@ def command(config: Path, *, print_config: bool, only: str | None, stand_by: boo
         return
     if only == "arbiter":
         serve_arbiter(settings, stand_by=stand_by)
+    elif only == "databases":
+        serve_databases(settings)
     else:
         serve(settings)

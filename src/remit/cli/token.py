@@ -1,43 +1,68 @@
-"""`remit token RESOURCE`: one short-lived token, for helpers that ask for one."""
+"""`remit token RESOURCE`: one short-lived token, for people and for helpers that ask for one."""
+
+import os
+import sys
+import time
 
 import click
 
-from remit.cli.output import emit, json_option
-from remit.model.errors import RemitError
+from remit.model.errors import Refused, RemitError
+from remit.sdk.resources import METAVAR, parse
+from remit.sdk.token_formats import FORMATS, USER, Asked, NotForHelper, answer, google_failure, silent
 
-_SCHEME = "gs://"
-_OWN = "remit"
+_SHOWN_TO = ("docker", "git")
+_MAXIMUM = 64 << 10  # characters on stdin: a few lines
 
 
 @click.command()
-@click.argument("resource", metavar="gs://PROJECT|remit")
-@json_option
-def command(resource: str, *, as_json: bool) -> None:
-    """Print one token: for Cloud Storage, or for Remit itself.
+@click.argument("resource", metavar=METAVAR)
+@click.argument("action", default="get", metavar="[get|store|erase|list]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="In which program's form.")
+@click.option("--host", "hosts", multiple=True, help="Whom Docker or git may show it; as often as needed.")
+@click.option("--user", default=USER, show_default=True, help="The name beside the token, for Docker and git.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def command(resource: str, action: str, form: str, hosts: tuple[str, ...], user: str, *, as_json: bool) -> int:
+    """Print one token, and nothing else.
 
-    With gs://PROJECT it is narrowed to the buckets of PROJECT that policy permits you, and good for fifteen minutes at
-    most and for nothing else; the decision is recorded. With `remit` it is your own token for Remit, which the second
-    door and services take as `Authorization: Bearer`, and which means nothing anywhere else.
+    With gs://PROJECT it is good for the buckets of PROJECT that policy permits you, with az:// for its containers, with
+    postgresql:// and sql:// for logging in at Azure's databases, and for nothing else. With `remit` it is your own
+    token for Remit, which its doors take, and which means nothing anywhere else. Each is decided and recorded.
+
+    Helpers: Docker and git append ACTION by themselves, and say on stdin whom the token is for. It is printed for the
+    hosts that --host names, and for no other.
     """
-    from remit.sdk.broker import Broker
-    from remit.sdk.sign_in import current
+    form = "json" if as_json else form
+    try:
+        said = _get(resource, form, _asked(action, form, hosts, user))
+    except RemitError as error:
+        if form == "google":  # the program reads stderr as part of the answer
+            click.echo(google_failure(str(getattr(error, "reason", "unavailable")), error))
+            return 1 if isinstance(error, Refused) and error.reason.http_status == 403 else 2  # noqa: PLR2004 - HTTP 403
+        if form == "docker" and isinstance(error, NotForHelper):
+            click.echo(error.message)  # where Docker looks for it
+            return 1
+        raise
+    if said:
+        click.echo(said)
+    return 0
 
-    if resource == _OWN:
-        token = current().token().reveal()
-        if as_json:
-            emit({"access_token": token, "token_type": "Bearer"})
-        else:
-            click.echo(token)
-        return
-    project = resource.removeprefix(_SCHEME)
-    if project == resource or not project:
-        raise RemitError(
-            f"`{resource}` is not a resource that a token can be had for",
-            hint="name a project: gs://PROJECT, or `remit`",
-        )
-    sign_in = current()
-    exchanged = Broker(sign_in.configuration.url).storage_token(sign_in.token(), project)
-    if as_json:
-        emit({"access_token": exchanged.token.reveal(), "expires_in": exchanged.expires_in, "token_type": "Bearer"})
-    else:
-        click.echo(exchanged.token.reveal())
+
+def _get(resource: str, form: str, asked: Asked) -> str:
+    from remit.sdk.ambient import Ambient
+
+    wanted = parse(resource)
+    said = silent(form, asked)
+    if said is not None:
+        return said
+    ambient = Ambient(wanted.project or None)
+    return answer(form, ambient.ask(ambient.named(wanted.scheme)), asked, time.time())
+
+
+def _asked(action: str, form: str, hosts: tuple[str, ...], user: str) -> Asked:
+    if form not in _SHOWN_TO:
+        return Asked(environment=os.environ)
+    if not hosts:
+        hint = "name each: `--host HOST`; whoever writes an image's or a repository's name chooses whom it is shown"
+        raise RemitError(f"it is not said whom {form} may show the token", hint=hint)
+    said = "" if action == "list" else sys.stdin.read(_MAXIMUM)
+    return Asked(action, said, frozenset(host.lower() for host in hosts), user)

@@ -29,7 +29,7 @@ MAX_NAME = 200  # characters of a display name
 BACKDATE = 5  # seconds that a service's clock may be behind
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_GOOGLE = "iam.googleapis.com"
+_CLOUDS = ("iam.googleapis.com", "azureadtokenexchange")
 
 
 class Assertions:
@@ -75,8 +75,8 @@ class Assertions:
 
     def sign(self, identity: Identity, audience: str) -> Credential:
         """A new assertion, good for a minute, and no longer than the token or session that it is given for."""
-        if not audience or _GOOGLE in audience:
-            # the same keys sign what Google's provider takes for Remit's word: that has another form, and another way
+        if not audience or any(cloud in audience.lower() for cloud in _CLOUDS):
+            # the same keys sign what Google and Entra take for Remit's word: that has another form, and another way
             raise HopFailed(HOP, Reason.EXCHANGE_REFUSED, "nothing is asserted to that audience")
         now = int(self._wall())
         expires = min(now + LIFE, identity.expires_at)

@@ -25,7 +25,7 @@ class EntraOnBehalfOf:
     def __init__(
         self, client: httpx.AsyncClient, settings: CredentialSettings, *, timeout: float, authority: str = LOGIN
     ) -> None:
-        self._hop = Hop("entra-obo", client, timeout=timeout, words=_words)
+        self._hop = Hop("entra-obo", client, timeout=timeout, words=words)
         self._settings = settings
         self._url = f"{https(authority)}/{settings.tenant}/oauth2/v2.0/token"
 
@@ -55,7 +55,7 @@ class EntraOnBehalfOf:
         return self._hop.bearer(await self._hop.post_form(self._url, {**form, **application}))
 
 
-def _words(members: Mapping[str, object]) -> str:
+def words(members: Mapping[str, object]) -> str:
     """Entra's number where it gives one, for it says more than the OAuth word."""
     number = _AADSTS.match(str(members.get("error_description", "")))
     return number[0] if number else code(members.get("error"))

@@ -168,6 +168,10 @@ _HINTS = {
     "AADSTS50173": "the sign-in was revoked, sign in again: `remit login`",
     "AADSTS53003": "a conditional access policy of the tenant blocks this sign-in",
     "AADSTS65001": "an administrator must consent to Remit's second audience",
+    **dict.fromkeys(
+        ("AADSTS70021", "AADSTS700211", "AADSTS700212", "AADSTS700213", "AADSTS700016"),
+        "the application's federated credential trusts another issuer or subject: see docs/azure.md",
+    ),
     "unauthorized_client": "the attribute condition of the workload identity provider refuses: `remit trust verify`",
     "PERMISSION_DENIED": "the account does not admit this identity: `remit trust verify`",
 }

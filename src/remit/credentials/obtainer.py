@@ -2,7 +2,8 @@
 
 Implements `access.ports.Obtainer` (DESIGN section 7). Two ways lead to Google: people of the Entra tenant go by their
 token, on their behalf; workloads, people of other providers, and sessions that hold no token go by Remit's own issuer.
-To a service of the estate leads one: Remit's assertion (`assertion`). Leaves out: whether anything is permitted.
+To Azure leads one, by the application that is meant (`azure_federation`), whose tokens are kept for each caller apart;
+to a service of the estate one: Remit's assertion (`assertion`). Leaves out: whether anything is permitted.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from remit.credentials import assertion
+from remit.credentials import assertion, azure_federation
 from remit.credentials.assertion import Assertions
+from remit.credentials.azure_federation import EntraFederation
 from remit.credentials.azure_imds import ManagedIdentity
 from remit.credentials.cache import Part, TokenCache, cache_key
 from remit.credentials.entra_obo import EntraOnBehalfOf
@@ -21,7 +23,7 @@ from remit.credentials.hop import HopDenied, Token
 from remit.credentials.own_issuer import HOP, MAX_GROUPS, OwnIssuer
 from remit.credentials.purpose import purpose_of
 from remit.credentials.settings import CredentialSettings
-from remit.model.credential import Credential, Purpose
+from remit.model.credential import Cloud, Credential, Purpose
 from remit.model.errors import HopFailed
 from remit.model.estate import Service
 from remit.model.identity import Identity, Kind
@@ -34,7 +36,7 @@ MIDDLE_FLOOR = 60.0  # seconds; enough to finish the hops that follow
 MAX_TOKEN_GROUPS = 200  # Entra leaves the groups out of a token when there are more, and Google asks nobody for them
 DROP_PAUSE = 60.0  # seconds between two assertions that are given up: Azure's metadata server takes few calls a second
 
-_ON_BEHALF, _OWN = "on-behalf", "own"
+_ON_BEHALF, _OWN, _AZURE = "on-behalf", "own", "azure"
 
 Who = tuple[Part, ...]
 Fetch = Callable[[], Awaitable[Token]]
@@ -54,11 +56,12 @@ class OwnWay:
 
 
 class Obtainer:
-    """The ways to Google, and to services. `clock`: monotonic seconds, `wall`: seconds since the epoch.
+    """The ways to Google, to Azure, and to services. `clock`: monotonic seconds, `wall`: seconds since the epoch.
 
     `own`: the way of those whom Entra exchanges nothing for, `None` where nobody of them may come; `patience`: seconds
     that a call through the gateway waits for its token, `None` for as long as the hops take; `services`: those of the
-    estate, and `assertions`: what they are told who asks with, `None` where there are none.
+    estate, and `assertions`: what they are told who asks with, `None` where there are none; `azure`: where tokens of
+    applications come from, `None` without an issuer that they could trust.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Obtainer:
         sts: GoogleSts,
         iam: GoogleIam,
         own: OwnWay | None = None,
+        azure: EntraFederation | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         patience: float | None = None,
@@ -82,12 +86,14 @@ class Obtainer:
         self._sts = sts
         self._iam = iam
         self._own = own
+        self._azure = azure
         self._clock = clock
         self._wall = wall
         self._dropped_at = -DROP_PAUSE
         self._patience = patience
         self._assert = assertions
         self._services = tuple(services)
+        self._applications = TokenCache(azure_federation.HOP, floor=FLOOR, clock=clock)
         self._leaves = TokenCache("google-iam", floor=FLOOR, clock=clock)
         self._federated = TokenCache("google-sts", floor=MIDDLE_FLOOR, clock=clock)
         self._on_behalf = TokenCache("entra-obo", floor=MIDDLE_FLOOR, clock=clock)
@@ -110,6 +116,8 @@ class Obtainer:
                 message = "no assertions are configured, and a service is told in no other way who asks"
                 raise HopFailed(assertion.HOP, Reason.EXCHANGE_REFUSED, message)
             return await self._assert.obtain(identity, purpose.audience)
+        if purpose.cloud is Cloud.AZURE:
+            return await self._at_azure(identity, token, purpose)
         who, federate = self._way(identity, token)
         what = (purpose.account, purpose.scopes, purpose.buckets, str(purpose.lifetime))
         # buckets are asked for at the broker, whose callers wait
@@ -124,9 +132,23 @@ class Obtainer:
             raise HopFailed(hop, Reason.EXCHANGE_UNAVAILABLE, message, hint="try again soon") from None
         return Credential(leaf.value, int(self._wall() + leaf.life), purpose.account, purpose.scopes)
 
+    async def _at_azure(self, identity: Identity, token: UnverifiedToken | None, purpose: Purpose) -> Credential:
+        """An application's token, of this caller's own: with its proof, roles and all that the application is."""
+        azure = self._azure
+        if azure is None:
+            hop, message = azure_federation.HOP, "no own issuer is configured, which applications at Azure could trust"
+            raise HopFailed(hop, Reason.EXCHANGE_REFUSED, message, hint="set `credentials.own_issuer` in remit.yaml")
+        line, scope = azure_federation.line_for(identity, purpose, self._settings.azure)
+        principal = identity.principal
+        known = (principal.issuer, principal.tenant, principal.subject, principal.kind.value)
+        proof = (identity.session, identity.token_id, token.digest() if token else "", tuple(sorted(identity.roles)))
+        key = cache_key(_AZURE, *known, *proof, line.client, line.subject, scope)
+        found = await self._applications.get(key, lambda: azure.token(line, scope))
+        return Credential(found.value, int(self._wall() + found.life), purpose.account, purpose.scopes)
+
     async def close(self) -> None:
         """Ends renewals that are under way; for a process that stops."""
-        for cache in (self._leaves, self._federated, self._on_behalf, self._assertions):
+        for cache in (self._applications, self._leaves, self._federated, self._on_behalf, self._assertions):
             await cache.close()
 
     def _awaited(self, who: Who) -> str:

@@ -1,14 +1,15 @@
-"""Remit's own OIDC issuer: it vouches at Google for whoever no cloud would exchange a token on behalf of.
+"""Remit's own OIDC issuer: it vouches for whoever no cloud would exchange a token on behalf of.
 
-Workloads, and people of other providers. What it signs was decided already, lives ten minutes at most, is meant for one
-workload identity provider and is shown to nobody else. Google reads the keys by discovery (OpenID Connect Discovery
-1.0), or gets them uploaded. Limits: cloud.google.com/iam/docs/reference/rest/v1/
+Workloads, and people of other providers; and at Entra for the applications whose tokens open Azure. What it signs was
+decided already, lives ten minutes at most, is meant for one workload identity provider, or for Entra's exchange, and is
+shown to nobody else. Google reads the keys by discovery (OpenID Connect Discovery 1.0), or gets them uploaded; Entra
+reads them by discovery only. Limits: cloud.google.com/iam/docs/reference/rest/v1/
 projects.locations.workloadIdentityPools.providers. Leaves out: every other flow of an OIDC provider.
 """
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from remit.credentials.hop import https
@@ -75,6 +76,22 @@ class OwnIssuer:
             raise ValueError(f"a subject token lives 1 to {MAX_LIFETIME} seconds")
         subject, groups = _subject(identity), self.vouched(identity)
         _check_groups(groups)
+        told: dict[str, object] = {
+            "tenant": identity.principal.tenant,
+            "kind": identity.principal.kind.value,
+            "groups": list(groups),
+            "roles": sorted(identity.roles),
+        }
+        return self._sign(subject, audience, lifetime, told)
+
+    def client_assertion(self, subject: str, audience: str) -> Secret:
+        """What an application at Entra proves itself with, whose credential trusts `subject`; raises `HopFailed`.
+
+        It names a line of `remit.yaml` and no caller, so that `audience` must be one that is asked for nobody's sake.
+        """
+        return self._sign(subject, audience, MAX_LIFETIME, {})
+
+    def _sign(self, subject: str, audience: str, lifetime: int, told: Mapping[str, object]) -> Secret:
         now = int(self._wall())
         claims: dict[str, object] = {
             "iss": self._url,
@@ -84,13 +101,9 @@ class OwnIssuer:
             "nbf": now - BACKDATE,
             "exp": now + lifetime,
             "jti": secrets.token_urlsafe(16),
-            "tenant": identity.principal.tenant,
-            "kind": identity.principal.kind.value,
-            "groups": list(groups),
-            "roles": sorted(identity.roles),
         }
         try:
-            return Secret(self._keys.signing().sign(claims))
+            return Secret(self._keys.signing().sign({**claims, **told}))
         except (SettingsInvalid, OSError):
             message = "the keys of Remit's own issuer cannot be used"
             raise HopFailed(HOP, Reason.EXCHANGE_UNAVAILABLE, message, hint="look at its folder of keys") from None

@@ -46,7 +46,7 @@ class Asking:
 
     def __call__(self, connection: Connection) -> Mapping[str, Value]:
         """Raises `KnownError` for what was asked for before, `Refused` for too much."""
-        number, wanted = _raised(connection), self._wanted
+        number, wanted = raised(connection), self._wanted
         mine = read(connection, grants.c.principal == wanted.principal, unfinished(self._now))
         for kept in mine:
             if kept.wanted == wanted and not kept.run:
@@ -90,7 +90,7 @@ class Answering:
 
     def __call__(self, connection: Connection) -> Mapping[str, Value]:
         """Raises `Refused` for a step that is not the next one."""
-        number, kept = _raised(connection), _same(connection, self._asked)
+        number, kept = raised(connection), _same(connection, self._asked)
         key, digest = self._who.principal.key, kept.wanted.digest
         changed = self._changed(kept, key)
         vote = {
@@ -99,7 +99,7 @@ class Answering:
             "said": str(self._step),
             "name": plain(self._who.display),
             "at": self._now,
-            "because": _checked(self._because),
+            "because": checked(self._because),
             "digest": digest,
         }
         connection.execute(insert(votes).values(vote))
@@ -146,7 +146,7 @@ class Running:
 
     def __call__(self, connection: Connection) -> Mapping[str, Value]:
         """Raises `Refused` when the grant is not this run's, or the run is over."""
-        number, kept = _raised(connection), _same(connection, self._asked)
+        number, kept = raised(connection), _same(connection, self._asked)
         free = self._job if self._step is Step.END else ""
         if kept.standing(self._now) is not GrantState.GRANTED or kept.run != free or not kept.wanted.job:
             raise Refused(Reason.REQUEST_MALFORMED, "the grant is not this run's")
@@ -171,7 +171,7 @@ def plain(display: str) -> str:
     return "".join(filter(str.isprintable, display))
 
 
-def _checked(text: str) -> str:
+def checked(text: str) -> str:
     """A text that every database can keep: one that cannot would fail the commit of everybody who waits for it."""
     if not text.isprintable():
         raise Refused(Reason.REQUEST_MALFORMED, "a name or a reason holds what does not print")
@@ -180,14 +180,14 @@ def _checked(text: str) -> str:
 
 def _row(wanted: Wanted) -> dict[str, Any]:
     return {
-        "principal": _checked(wanted.principal),
-        "action": _checked(wanted.action),
-        "resource_type": _checked(wanted.resource.type),
-        "resource": _checked(wanted.resource.name),
-        "project": _checked(wanted.resource.project),
+        "principal": checked(wanted.principal),
+        "action": checked(wanted.action),
+        "resource_type": checked(wanted.resource.type),
+        "resource": checked(wanted.resource.name),
+        "project": checked(wanted.resource.project),
         "lasting": wanted.lasting,
-        "because": _checked(wanted.because),
-        "job": _checked(wanted.job),
+        "because": checked(wanted.because),
+        "job": checked(wanted.job),
         "break_glass": int(wanted.break_glass),
         "digest": wanted.digest,
     }
@@ -199,8 +199,8 @@ def _granted(wanted: Wanted, now: int) -> dict[str, Any]:
     return state | ({"lapses": now + PATIENCE} if wanted.job else {"since": now, "until": now + wanted.lasting})
 
 
-def _raised(connection: Connection) -> int:
-    """The next number. The row stays locked until the commit."""
+def raised(connection: Connection) -> int:
+    """The number of the next step. Its row stays locked until the commit."""
     connection.execute(update(changes).values(number=changes.c.number + 1))
     return newest(connection)
 

@@ -1,14 +1,25 @@
-"""The tables of grants. `assembly` hands them to `state`, which makes them.
+"""The tables of grants and of runs. `assembly` hands them to `state`, which makes them.
 
 `grant_changes` has one row. A transaction that takes a step raises it first, and so holds its lock to the end: steps
 follow one another, whoever sees a number sees every step up to it, and whoever follows asks for one row.
 """
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, String, Table, event, insert
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, event, insert
 
 metadata = MetaData()
 
-STEPS: tuple[tuple[str, ...], ...] = ()
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE job_runs (
+            id VARCHAR NOT NULL, principal VARCHAR NOT NULL, name VARCHAR NOT NULL, project VARCHAR NOT NULL,
+            lasting BIGINT NOT NULL, started BIGINT NOT NULL, ended BIGINT NOT NULL, changed BIGINT NOT NULL,
+            PRIMARY KEY (id)
+        )""",
+        "CREATE INDEX ix_job_runs_alike ON job_runs (principal, project, name, started)",
+        "CREATE INDEX ix_job_runs_changed ON job_runs (changed)",
+        "CREATE INDEX ix_job_runs_ended ON job_runs (ended)",
+    ),
+)
 """Statements from each version of these tables to the next (`remit.state.schema.migrate`)."""
 
 grants = Table(
@@ -51,6 +62,21 @@ votes = Table(
     Column("digest", String, nullable=False),
 )
 """What was said to the grant `of`, once by each: as in `Vote`."""
+
+runs = Table(
+    "job_runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("principal", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("lasting", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("ended", BigInteger, nullable=False, index=True),
+    Column("changed", BigInteger, nullable=False, index=True),
+    Index("ix_job_runs_alike", "principal", "project", "name", "started"),
+)
+"""As in `model.job.Run`; `changed`: the number of its last step."""
 
 changes = Table(
     "grant_changes",

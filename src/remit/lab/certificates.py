@@ -22,6 +22,7 @@ NAMES = (
     "googleapis.com",
     "*.googleapis.com",
     "*.actions.githubusercontent.com",
+    "*.blob.core.windows.net",
 )
 _LIFE = timedelta(days=30)
 _SPARE = timedelta(days=1)
@@ -48,7 +49,9 @@ def _good(found: Certificates) -> bool:
     if not (found.authority.exists() and found.front.exists() and found.key.exists()):
         return False
     certificate = x509.load_pem_x509_certificate(found.front.read_bytes())
-    return certificate.not_valid_after_utc > datetime.now(UTC) + _SPARE
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    every = set(NAMES) <= set(names.get_values_for_type(x509.DNSName))
+    return every and certificate.not_valid_after_utc > datetime.now(UTC) + _SPARE
 
 
 def _make(found: Certificates) -> None:

@@ -2,11 +2,13 @@
 
 One Entra tenant with people, groups and managed identities, and two more that its guests come from; three Google
 projects with their buckets, accounts and IAM bindings; one workload identity pool between them, with a provider for
-Entra and one for Remit's own issuer. Two of the bindings are wrong on purpose: a data scientist may create custom jobs,
-and the auditor cannot read logs.
+Entra and one for Remit's own issuer; containers at Azure (`contoso_azure`). Two of the bindings are wrong on purpose: a
+data scientist may create custom jobs, and the auditor cannot read logs.
 """
 
+from remit.lab import contoso_azure as azure
 from remit.lab.contoso_shapes import TENANT, App, Binding, Federation, Group, ManagedIdentity, Project, Provider, User
+from remit.lab.google_accounts import unique_id
 
 __all__ = ["TENANT", "App", "Binding", "Federation", "Group", "ManagedIdentity", "Project", "Provider", "User"]
 
@@ -22,7 +24,7 @@ TENANTS = {
 LOCATION = "us-central1"
 
 ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
-EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+EXCHANGE_AUDIENCE = azure.EXCHANGE_AUDIENCE
 _CALLBACK = "/sign-in/entra/callback"
 
 REMIT = App(
@@ -87,7 +89,8 @@ EXCHANGE = App(
 GRAPH_ROLES = {
     REMIT.id: ("Application.Read.All", "AuditLog.Read.All", "GroupMember.Read.All", "Policy.Read.All", "User.Read.All")
 }
-APPS = (REMIT, CLI, GOOGLE, NIGHTLY, FOREIGN, GRAPH, EXCHANGE)
+MICROSOFTS = (GRAPH, EXCHANGE, *azure.APIS)
+APPS = (REMIT, CLI, GOOGLE, NIGHTLY, FOREIGN, *azure.CLIENTS, *MICROSOFTS)
 
 DANA = User("0d000000-0000-4000-8000-000000000001", "Dana", "dana@contoso.example", ("MLEngineer",))
 ADA = User("0d000000-0000-4000-8000-000000000002", "Ada", "ada@contoso.example", ("DataScientist",))
@@ -127,6 +130,7 @@ MANAGED_IDENTITIES = (MI_ARBITER, FRAUD_PIPELINE)
 FEDERATIONS = (
     Federation(REMIT.id, ISSUER, MI_ARBITER.oid, EXCHANGE_AUDIENCE),
     Federation(NIGHTLY.id, ISSUER, FRAUD_PIPELINE.oid, EXCHANGE_AUDIENCE),
+    *azure.FEDERATIONS,
 )
 
 
@@ -160,7 +164,7 @@ PROVIDER = Provider(
     condition=f'assertion.azp == "{REMIT.id}" && assertion.tid == "{TENANT}"',
 )
 # Remit's own issuer, for whoever has no token that Entra would exchange on behalf. Its keys are uploaded.
-REMIT_ISSUER = "https://remit.contoso.example"
+REMIT_ISSUER = azure.REMIT_ISSUER
 REMIT_PROVIDER = Provider(
     pool=PROVIDER.pool,
     name="remit",
@@ -252,6 +256,8 @@ _PIPELINES = (
     subject_member(f"{TENANT}/{NIGHTLY.principal}"),
     subject_member("github/repo:contoso/fraud:ref:refs/heads/main"),
     subject_member("okta/pipeline"),
+    # a job in Vertex AI, which is the account that it runs as
+    subject_member(f"google/{unique_id(account('trainer', FRAUD_TEST))}"),
 )
 """Workloads that launch training in test: an engineer's account submits the job, which runs as the trainer."""
 

@@ -84,6 +84,15 @@ class Federation:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleAssignment:
+    """A role at Azure: `principal` (an object id) holds `role` (its name) on `container` (`ACCOUNT/CONTAINER`)."""
+
+    principal: str
+    container: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A Google Cloud project with its buckets and service accounts (full e-mails)."""
 

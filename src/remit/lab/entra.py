@@ -14,7 +14,7 @@ from remit.lab import contoso, entra_challenge, entra_scopes
 from remit.lab.directory import Directory
 from remit.lab.entra_authorize import Authorize
 from remit.lab.entra_clients import Clients, Redirects, find
-from remit.lab.entra_credentials import Credentials, basic
+from remit.lab.entra_credentials import Credentials, KeysOf, basic
 from remit.lab.entra_device import INTERVAL, LIFETIME, PAGE, DeviceFlows
 from remit.lab.entra_errors import EntraError, correlation, render, uncredentialed
 from remit.lab.entra_grants import Desk, Grants
@@ -34,15 +34,22 @@ _TENANTS = {**contoso.TENANTS, **dict.fromkeys(_MULTI, "")}
 class Entra:
     """The sign-in service.
 
-    `clock`: seconds since the epoch; `log`: a path for the sign-in log's lines; `directory`: who is there at present.
+    `clock`: seconds since the epoch; `log`: a path for the sign-in log's lines; `directory`: who is there at present;
+    `keys_of`: the published keys of an issuer outside, none where nobody says.
     """
 
-    def __init__(self, clock: Callable[[], float], log: Path | None = None, directory: Directory | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        log: Path | None = None,
+        directory: Directory | None = None,
+        keys_of: KeysOf = lambda _: [],
+    ) -> None:
         self.keys = Keys()
         self.sign_ins = SignInLog(log)
         self.sessions = Sessions(directory or Directory(clock), clock)
         self.tokens = Tokens(self.keys, self.sessions, clock)
-        self._credentials = Credentials(self.keys, clock)
+        self._credentials = Credentials(self.keys, clock, keys_of)
         self._redirects = Redirects()
         self._flows = DeviceFlows(self.sessions, clock)
         self._authorize = Authorize(self.sessions, self._redirects, clock)

@@ -25,7 +25,7 @@ def find(fields: Mapping[str, str]) -> App:
     if not client:
         raise missing("client_id")
     for app in contoso.APPS:
-        if app.id == client and app not in {contoso.GRAPH, contoso.EXCHANGE}:
+        if app.id == client and app not in contoso.MICROSOFTS:
             return app
     raise EntraError(
         "unauthorized_client",

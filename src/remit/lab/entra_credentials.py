@@ -1,6 +1,9 @@
 """What applications prove themselves with: secrets, certificates, and other parties' tokens.
 
-Contoso is born with federated identity credentials only; the control door adds whatever a test or a story needs.
+Contoso is born with federated identity credentials only; the control door adds whatever a test or a story needs. Real
+Entra fetches an outside issuer's discovery document and from there its keys. Here nobody can reach issuers of that
+kind, Remit's own among them (`https://remit.contoso.example`): their keys are those that were uploaded to Google's
+provider for the same issuer (`keys_of`), or came along with the control door's `federation`.
 Sources: learn.microsoft.com/entra/identity-platform/certificate-credentials and
 learn.microsoft.com/entra/workload-id/workload-identity-federation.
 """
@@ -22,16 +25,18 @@ from remit.lab.entra_errors import EntraError
 from remit.lab.entra_keys import Keys
 from remit.lab.jwt import BrokenTokenError, decode, peek, verify, verify_with
 
+KeysOf = Callable[[str], list[dict[str, Any]]]
 _UNAUTHORIZED = 401
 _SKEW = 300  # seconds that a client's clock may be off
 _AUDIENCE = re.compile(r"https://[^/]+/[^/]+/(?:oauth2/)?v2\.0(?:/token)?")
 
 
 class Credentials:
-    """Every application's credentials. `clock`: seconds since the epoch."""
+    """Every application's credentials. `clock`: seconds since the epoch; `keys_of`: an outside issuer's keys."""
 
-    def __init__(self, keys: Keys, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Keys, clock: Callable[[], float], keys_of: KeysOf) -> None:
         self._keys = keys
+        self._keys_of = keys_of
         self._clock = clock
         self._secrets: dict[str, list[tuple[str, float]]] = {}
         self._certificates: dict[str, list[x509.Certificate]] = {}
@@ -85,7 +90,7 @@ class Credentials:
         issuer, subject, audience = (claims.get(name) for name in ("iss", "sub", "aud"))
         if issuer not in {each.issuer for each in mine}:
             raise _unmatched(700211, "issuer", issuer)
-        verify(assertion, self._keys.public() if issuer == contoso.ISSUER else self._issuers[str(issuer)])
+        verify(assertion, self._trusted(str(issuer)))
         if subject not in {each.subject for each in mine if each.issuer == issuer}:
             raise _unmatched(700213, "subject", subject)
         audiences = set(audience) if isinstance(audience, list) else {audience}
@@ -94,6 +99,11 @@ class Credentials:
         if not audiences & (wanted | ({contoso.EXCHANGE.id} if issuer == contoso.ISSUER else set())):
             raise _unmatched(700212, "audience", audience)
         self._now(claims)
+
+    def _trusted(self, issuer: str) -> list[dict[str, Any]]:
+        if issuer == contoso.ISSUER:
+            return self._keys.public()
+        return self._issuers[issuer] if issuer in self._issuers else self._keys_of(issuer)
 
     def _now(self, claims: Mapping[str, Any]) -> None:
         now = self._clock()

@@ -50,6 +50,11 @@ class Pools:
             return uploaded
         return self._keys_of(provider.issuer)
 
+    def uploaded(self, issuer: str) -> list[dict[str, Any]]:
+        """The keys that were uploaded for an issuer, none where nobody did."""
+        found = (self.keys(each) for each in self._providers.values() if each.issuer == issuer and each.jwks)
+        return next(found, [])
+
     def update(self, resource: str, body: Mapping[str, Any], mask: str) -> Provider:
         """Change the masked members of a provider and return it; raises `CloudError`."""
         names = [name.strip() for name in mask.split(",")]

@@ -31,7 +31,8 @@ class Response:
     """What goes back. `content-length` and `date` are added by the server.
 
     `cookies`: a `set-cookie` header each; `parts`: a body that comes bit by bit, instead of `body`, each part sent at
-    once; `upgraded`: what takes the connection over after a 101.
+    once, in chunks unless a `content-length` is among the headers; `upgraded`: what takes the connection over after a
+    101.
     """
 
     status: int

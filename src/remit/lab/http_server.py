@@ -201,7 +201,8 @@ def _request(method: str, target: str, headers: Mapping[str, str], body: bytes) 
 
 async def _send(writer: asyncio.StreamWriter, response: Response, *, close: bool, bodiless: bool = False) -> None:
     headers = {"date": formatdate(usegmt=True), **response.headers}
-    if response.parts:
+    framed = "content-length" in headers
+    if response.parts and not framed:
         headers["transfer-encoding"] = "chunked"
     elif response.status not in _BODILESS and "content-length" not in headers:
         headers["content-length"] = str(len(response.body))
@@ -218,19 +219,25 @@ async def _send(writer: asyncio.StreamWriter, response: Response, *, close: bool
     await writer.drain()
     if response.parts:
         async with contextlib.aclosing(response.parts) as parts:
-            await _send_parts(writer, parts, bodiless=bodiless)
+            await _send_parts(writer, parts, bodiless=bodiless, framed=framed)
 
 
-async def _send_parts(writer: asyncio.StreamWriter, parts: AsyncIterator[bytes], *, bodiless: bool) -> None:
-    """A chunk for each part, as it comes. An error on the way leaves the body without its end, which clients notice."""
+async def _send_parts(
+    writer: asyncio.StreamWriter, parts: AsyncIterator[bytes], *, bodiless: bool, framed: bool
+) -> None:
+    """Each part as it comes: a chunk, or as it is where the length was told (`framed`).
+
+    An error on the way leaves the body without its end, which clients notice.
+    """
     if bodiless:
         return
     try:
         async for part in parts:
             if part:  # an empty chunk would be the end
-                writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+                writer.write(part if framed else b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
     except CloudError as error:
         raise ConnectionAbortedError from error
-    writer.write(b"0\r\n\r\n")
+    if not framed:
+        writer.write(b"0\r\n\r\n")
     await writer.drain()

@@ -22,6 +22,8 @@ from typing import Any
 from remit.lab import certificates, contoso
 from remit.lab.api_surface import start_grpc
 from remit.lab.azure_metadata import AzureMetadata
+from remit.lab.blob import ENDING as BLOB
+from remit.lab.blob import Blob
 from remit.lab.board import Board
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.directory import Directory
@@ -31,6 +33,8 @@ from remit.lab.front import Front
 from remit.lab.github_actions import HOST, RUNNER, GitHubActions
 from remit.lab.google_accounts import CERTS, GoogleAccounts
 from remit.lab.google_accounts import HOST as GOOGLE
+from remit.lab.google_keys import HOST as KEYS
+from remit.lab.google_keys import GoogleKeys
 from remit.lab.google_pools import Pools
 from remit.lab.google_sts import GoogleSts
 from remit.lab.graph import Graph
@@ -57,7 +61,7 @@ class Clouds:
         self.entra_clock, self.google_clock = Clock(), Clock()
         self.faults = Faults()
         self.directory = Directory(self.entra_clock)
-        self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl", self.directory)
+        self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl", self.directory, self._outside)
         self.iam = Iam(clock=self.google_clock)
         self.pools = Pools(self._keys_of)
         self.audit = CloudAuditLog(folder / "cloud_audit.jsonl")
@@ -66,6 +70,7 @@ class Clouds:
         # What a job needs to meet the lab is known only once its ports are, and read when a job starts.
         self.given: dict[str, str] = {}
         self.accounts = GoogleAccounts(self.google_clock)
+        self.account_keys = GoogleKeys(self.iam, self.google_clock)
         metadata = Metadata(self.iam, self.accounts, self.google_clock)
         around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
         self.vertex = Vertex(around, folder)
@@ -76,6 +81,7 @@ class Clouds:
         self.serving = TensorFlowServing(models) if models else None
         self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
         self.github = GitHubActions(Clock())
+        self.blob = Blob(self.entra.keys, self.entra_clock, folder / "storage_blob.jsonl")
         self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
 
     def hosts(self) -> Hosts:
@@ -95,10 +101,11 @@ class Clouds:
                 "storage.googleapis.com": self.storage.handle,
                 "www.googleapis.com": self._www,
                 GOOGLE: self.accounts,
+                KEYS: self.account_keys,
                 "logging.googleapis.com": self.logging.handle,
                 "aiplatform.googleapis.com": self.vertex.handle,
             },
-            {"-aiplatform.googleapis.com": self.vertex.handle},
+            {"-aiplatform.googleapis.com": self.vertex.handle, BLOB: self.blob},
         )
 
     async def _www(self, request: Request) -> Response:
@@ -115,9 +122,11 @@ class Clouds:
             **self.directory.commands(),
             **self.graph.commands(),
             **self.github.commands(),
+            **self.blob.commands(),
             "skew_entra": lambda seconds: setattr(self.entra_clock, "skew", float(seconds)),
             "put_object": self._put_object,
             "provider_keys": self.pools.upload,
+            "service_account_key": self.account_keys.make,
             "log_view": lambda given: self.logging.make_view(given["name"], given["filter"]),
             "board": self._place_board,
             "board_calls": lambda _: json.dumps(list(self.board.calls)),
@@ -135,6 +144,10 @@ class Clouds:
         """Where the board stands and whom it believes: `jwks`, `audience`, `prefix` when it is not at the root."""
         self.board.trust(given["jwks"], given["audience"])
         self.board.prefix = given.get("prefix", "")
+
+    def _outside(self, issuer: str) -> list[dict[str, Any]]:
+        """What an issuer that nobody here can reach publishes: one upload to Google's provider tells both clouds."""
+        return self.pools.uploaded(issuer)
 
     def _keys_of(self, issuer: str) -> list[dict[str, Any]]:
         """What the issuer's `jwks_uri` would give: the lab's Google reads the lab's Entra."""

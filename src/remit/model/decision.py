@@ -19,7 +19,8 @@ class Circumstances:
     when unknown; `locations`: Entra's named locations that it lies in, and `locations_known`: whether that is
     all that could be told of it; `risk`: the provider's word on the sign-in
     (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `epoch`: of
-    the revocations that were looked at; `grants`: of the caller, in force now and in this run.
+    the revocations that were looked at; `grants`: of the caller, in force now and in this run; `outlived`: names of
+    the hops that end for good before the work does by its declared duration (`lifetime.Hop`).
     """
 
     now: int
@@ -31,6 +32,7 @@ class Circumstances:
     job: str = ""
     epoch: int = 0
     grants: tuple[Grant, ...] = ()
+    outlived: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

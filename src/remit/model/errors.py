@@ -7,6 +7,7 @@ RemitError                     code, public sentence, hint, private cause
 ├── NotRecorded                the ledger could not commit: nothing may be permitted
 ├── SettingsInvalid            remit.yaml or the policies: every problem, with file and line
 ├── NotSignedIn                no usable sign-in on this machine
+├── ReadFailed                 data could not be read, or not rightly (`tensorflow/errors.py`)
 ├── TrustBroken                a probe of the trust did not hold
 ├── SchemaTooNew               the database was written by a newer program (`state/schema.py`)
 └── EvidenceBroken             a record, segment or checkpoint does not verify
@@ -41,7 +42,7 @@ class HopFailed(Refused):
     """A hop on the way to a credential failed.
 
     `hop`: `azure-imds`, `entra-obo`, `own-issuer`, `google-sts`, `google-iam`, `google-downscope`,
-    `assertion`.
+    `entra-federation`, `assertion`, `database-certificate`.
     """
 
     def __init__(self, hop: str, reason: Reason, message: str, *, hint: str = "") -> None:

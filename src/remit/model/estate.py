@@ -4,13 +4,18 @@ A child that is not listed (a job, a model, an endpoint) is known by its project
 listed is unknown, and what is unknown is refused before anything is evaluated (DESIGN section 9).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One Google Cloud project. `buckets`: names without `gs://`; `accounts`: e-mails of its service accounts."""
+    """One Google Cloud project, and what belongs to the same people elsewhere.
+
+    `buckets`: names without `gs://`; `accounts`: e-mails of its service accounts; `containers`: of Azure Blob Storage,
+    `ACCOUNT/CONTAINER`.
+    """
 
     id: str
     number: str
@@ -18,6 +23,7 @@ class Project:
     locations: tuple[str, ...]
     buckets: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -65,8 +71,17 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Database:
+    """One PostgreSQL or Azure SQL database. `name`: unique, as a service's; `roles`: those that a login may take."""
+
+    name: str
+    project: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Estate:
-    """All projects and services. Ids, numbers, buckets, accounts and service names are unique (checked by `settings`).
+    """All projects, services and databases. Ids, numbers and names are unique (checked by `settings`).
 
     `stores_terminated`: whether calls of Cloud Storage pass the gateway too, instead of a tunnel that nobody reads.
     """
@@ -74,19 +89,57 @@ class Estate:
     projects: tuple[Project, ...]
     services: tuple[Service, ...] = ()
     stores_terminated: bool = False
+    databases: tuple[Database, ...] = ()
+    _known: "_Known" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Every request asks several times whose something is: it is looked up, in an estate of any size."""
+        object.__setattr__(self, "_known", _Known.of(self))  # the class is frozen
 
     def project(self, name: str) -> Project | None:
         """The project with this id or number."""
-        return next((project for project in self.projects if name in {project.id, project.number}), None)
+        return self._known.projects.get(name)
 
     def owner_of_bucket(self, bucket: str) -> Project | None:
         """The project that a bucket belongs to."""
-        return next((project for project in self.projects if bucket in project.buckets), None)
+        return self._known.buckets.get(bucket)
+
+    def owner_of_container(self, container: str) -> Project | None:
+        """The project that a container (`ACCOUNT/CONTAINER`) belongs to."""
+        return self._known.containers.get(container)
+
+    def database(self, name: str) -> Database | None:
+        """The database of this name."""
+        return self._known.databases.get(name)
 
     def owner_of_account(self, email: str) -> Project | None:
         """The project that a service account belongs to, one of Google's own agents included."""
-        return next((one for one in self.projects if email in one.accounts or email in one.agents), None)
+        return self._known.accounts.get(email)
 
     def service(self, known_as: str) -> Service | None:
         """The service that the gateway names so."""
-        return next((service for service in self.services if service.known_as == known_as), None)
+        return self._known.services.get(known_as)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an estate holds, by its names; of two with one name the first."""
+
+    projects: Mapping[str, Project]
+    buckets: Mapping[str, Project]
+    containers: Mapping[str, Project]
+    accounts: Mapping[str, Project]
+    services: Mapping[str, Service]
+    databases: Mapping[str, Database]
+
+    @classmethod
+    def of(cls, estate: Estate) -> "_Known":
+        last_first = estate.projects[::-1]
+        return cls(
+            projects={name: each for each in last_first for name in (each.id, each.number)},
+            buckets={name: each for each in last_first for name in each.buckets},
+            containers={name: each for each in last_first for name in each.containers},
+            accounts={name: each for each in last_first for name in (*each.accounts, *each.agents)},
+            services={each.known_as: each for each in estate.services[::-1]},
+            databases={each.name: each for each in estate.databases[::-1]},
+        )

@@ -59,10 +59,12 @@ GRANTS_APPROVE = Action("remit.grants.approve", Group.ADMINISTER)
 GRANTS_BREAK_GLASS = Action("remit.grants.break_glass", Group.ADMINISTER)
 ACCESS_QUERY = Action("remit.access.query", Group.ADMINISTER)
 DECISIONS_EXPLAIN = Action("remit.decisions.explain", Group.ADMINISTER)
+RUNS_START = Action("remit.runs.start", Group.USE)
 
-ACCESS_ACTIONS = (GRANTS_REQUEST, GRANTS_APPROVE, GRANTS_BREAK_GLASS, ACCESS_QUERY, DECISIONS_EXPLAIN)
+ACCESS_ACTIONS = (GRANTS_REQUEST, GRANTS_APPROVE, GRANTS_BREAK_GLASS, ACCESS_QUERY, DECISIONS_EXPLAIN, RUNS_START)
 """What can be done about a resource, or the installation: ask for a grant (which whoever a grant would permit may),
-approve one, take one without waiting, ask who may what, and see why with all policies."""
+approve one, take one without waiting, ask who may what, see why with all policies, and begin a run that works in a
+project (`remit run`, which starts nothing at a cloud)."""
 
 UNTYPED = Action("remit.messages.untyped", Group.ADMINISTER)
 """Sending a message with parts that nobody can read beforehand: task inputs, pipeline specs, free JSON."""

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+ENDED_RUN = "run"
+"""The source of the locks on runs that are over: by the hundred, and nobody's to lift."""
+
 
 class Scope(StrEnum):
     """What a revocation ends."""
@@ -18,8 +21,8 @@ class Revocation:
 
     `subject`: `Principal.key`, a session's id or a job's id; `before`: what was issued before this time (seconds since
     the epoch) no longer counts, which a newer sign-in cures; `locked`: nothing counts, however new, until it is lifted
-    or `until` has passed (seconds since the epoch, 0 for never). `source`: who asks (`operator`, `directory`, or the
-    transmitter of a security event); `because`: in words, for the record.
+    or `until` has passed (seconds since the epoch, 0 for never). `source`: who asks (`operator`, `directory`, `run`, or
+    the transmitter of a security event); `because`: in words, for the record.
     """
 
     scope: Scope

@@ -7,7 +7,7 @@ decides with it; a newer one replaces it in one assignment (`judge`).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cedarpy import PolicySet, pst, validate_policies
+from cedarpy import PolicySet, pst
 
 from remit.model.decision import DeterminingPolicy
 from remit.model.errors import Problem, SettingsInvalid
@@ -21,8 +21,11 @@ from remit.policy.lint import Policy, lint
 from remit.policy.obligations import demanded
 from remit.policy.settings import PolicySettings
 from remit.policy.slices import Slices
-from remit.policy.source import Folder, PolicyFile, Statement, read_folder
+from remit.policy.source import Folder, PolicyFile, read_folder
+from remit.policy.together import Together
+from remit.policy.validity import faults
 
+_ID = "policy"
 _NO_POLICY = "the file holds no policy: was it cut off? a file that is not needed is deleted"
 _HINT = "correct the policies and load them again; until then the last good set decides, if there is one"
 
@@ -34,7 +37,8 @@ class Book:
     `policies`: by the engine's own ids, in the order of the files. `reachable`: the same ids, each as a permit that
     keeps a permit's action, resource and kind of principal and drops the rest (see `explain`); `None` without permits.
     `obligations`: the rules that say what permits demand besides, `None` without any; `obliging`: what each demands, by
-    the engine's own ids in their set. `texts`: what it all was made of, by path inside the folder.
+    the engine's own ids in their set; `together`: both, as decisions ask them. `texts`: what it all was made of, by
+    path inside the folder.
     """
 
     version: str
@@ -44,16 +48,19 @@ class Book:
     policies: Mapping[str, DeterminingPolicy]
     obligations: Slices | None
     obliging: Mapping[str, Obligations]
+    together: Together
     texts: Mapping[str, str]
 
     def named(self, ids: frozenset[str]) -> tuple[DeterminingPolicy, ...]:
         """The policies with these engine ids, in the order of the files; raises `KeyError` for an id of no policy."""
-        order = list(self.policies)
-        return tuple(self.policies[each] for each in sorted(ids, key=order.index))
+        return tuple(self.policies[each] for each in _in_order(ids))
 
     def obliged(self, ids: frozenset[str]) -> Obligations:
-        """What the rules with these engine ids demand together; raises `ValueError` when they contradict each other."""
-        return merge(demand for name, demand in self.obliging.items() if name in ids)
+        """What the rules with these engine ids demand together; raises `ValueError` when they contradict each other.
+
+        And `KeyError` for an id of no rule.
+        """
+        return merge(self.obliging[each] for each in _in_order(ids))
 
 
 def load(settings: PolicySettings, estate: Estate, actions: Mapping[str, Group]) -> Book:
@@ -77,22 +84,24 @@ def made(folder: Folder, settings: PolicySettings, estate: Estate, actions: Mapp
     problems = lint(policies, rules, estate, settings)
     # 4 validate
     both = (*policies, *rules)
-    named = frozenset(name.id for policy in both for name in pst.entity_uids(policy.tree) if _is_action(name))
-    ground = Ground(actions, named, base_entities(estate))
-    _refuse(*problems, *_validate(ground, policies), *_validate(ground, rules))
+    ground = Ground(actions, (policy.tree for policy in both), base_entities(estate))
+    _refuse(*problems, *(_misfit(policy, message) for policy, message in faults(both, actions)))
     # 5 prove
+    engine_set = Slices(PolicySet.from_str(_text(policies)))
+    obligations = Slices(PolicySet.from_str(_text(rules))) if rules else None
     try:
-        prove(ground, estate)
+        prove(ground, estate, *(each.whole for each in (engine_set, obligations) if each))
     except EvaluationFailed as failure:
         _refuse(Problem(str(settings.folder), 0, 0, f"the policies cannot be trusted to hold: {failure}"))
     return Book(
         version=folder.version,
         ground=ground,
-        engine_set=Slices(PolicySet.from_str(_text(policies))),
+        engine_set=engine_set,
         reachable=_reachable(policies),
         policies={_engine_id(index): _determining(policy) for index, policy in enumerate(policies)},
-        obligations=Slices(PolicySet.from_str(_text(rules))) if rules else None,
+        obligations=obligations,
         obliging={_engine_id(at): demanded(rule.id, rule.tree.annotations) for at, rule in enumerate(rules)},
+        together=Together(engine_set, obligations),
         texts=dict(folder.texts),
     )
 
@@ -119,20 +128,10 @@ def _policies(file: PolicyFile) -> Iterator[Policy]:
         yield Policy(statement, tree)
 
 
-def _validate(ground: Ground, policies: tuple[Policy, ...]) -> Iterator[Problem]:
-    if not policies:
-        return
-    by_id = {_engine_id(index): policy for index, policy in enumerate(policies)}
-    # without the interpreter's lock: it takes half a second, and a new set is checked beside decisions
-    for error in validate_policies(_text(policies), ground.schema, release_gil=True).errors:
-        policy = by_id[error.policy_id]
-        message = error.error.removeprefix(f"for policy `{error.policy_id}`, ")
-        yield policy.statement.problem(message, at=_blamed(message, policy.statement))
-
-
-def _blamed(message: str, statement: Statement) -> str:
-    """The first literal of the message that stands in the policy."""
-    return next((part for part in message.split("`")[1::2] if part in statement.text), "")
+def _misfit(policy: Policy, message: str) -> Problem:
+    """Placed at the first literal of the message that stands in the policy."""
+    text = policy.statement.text
+    return policy.statement.problem(message, at=next((part for part in message.split("`")[1::2] if part in text), ""))
 
 
 def _reachable(policies: tuple[Policy, ...]) -> Slices | None:
@@ -165,8 +164,12 @@ def _determining(policy: Policy) -> DeterminingPolicy:
 
 def _engine_id(index: int) -> str:
     """The id that the engine gives to the policy at this place of a text."""
-    return f"policy{index}"
+    return f"{_ID}{index}"
 
 
-def _is_action(name: pst.EntityUid) -> bool:
-    return str(name.type) == "Action"
+def _in_order(ids: frozenset[str]) -> list[str]:
+    """Such ids in the order of the text; raises `KeyError` for what is none."""
+    try:
+        return sorted(ids, key=lambda each: int(each.removeprefix(_ID)))
+    except ValueError as error:
+        raise KeyError(str(error)) from error

@@ -7,9 +7,10 @@ it. It is put to the engine in the very way in which decisions will be: same gro
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from cedarpy import PolicySet
+from cedarpy import PolicySet, pst
 
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate, Project
@@ -36,8 +37,11 @@ _CANARY = Identity(
 )
 
 
-def prove(ground: Ground, estate: Estate) -> None:
-    """Raises `EvaluationFailed` unless every guard meets what it should, and lets the rest pass."""
+def prove(ground: Ground, estate: Estate, *sets: PolicySet) -> None:
+    """Raises `EvaluationFailed` unless every guard meets what it should, and lets the rest pass.
+
+    `sets`: those that will be asked on this ground: whoever is in all groups and roles that they name is in each.
+    """
     # 1 every action that policies can tell apart, against each group
     hearing = _hearing(ground, estate, _actions(ground), estate.projects[:1])
     for group in Group:
@@ -48,6 +52,29 @@ def prove(ground: Ground, estate: Estate) -> None:
     for name in sorted(set(environments.values())):
         scope = f"action, resource in Environment::{json.dumps(name, ensure_ascii=False)}"
         _prove(hearing, "environment", name, scope, lambda question: environments[question.resource.project])
+    # 3 every group and role that policies name
+    _prove_members(ground, estate, [name for each in sets for name in pst.entity_uids(each.to_pst())])
+
+
+def _prove_members(ground: Ground, estate: Estate, named: Iterable[pst.EntityUid]) -> None:
+    """Entities leave out the groups and roles that no policy names: that must be none of these."""
+    within = {f"{name.type} `{name.id}`": name for name in named if str(name.type) in {"Group", "Role"}}
+    groups, roles = (
+        frozenset(name.id for name in within.values() if str(name.type) == kind) for kind in ("Group", "Role")
+    )
+    member = replace(_CANARY, groups=groups, roles=roles)
+    hearing = _hearing(ground, estate, _actions(ground)[:1], estate.projects[:1], member)
+    anything = pst.ScopeAny()
+    guards = {
+        told: pst.Template(told, "permit", pst.ScopeIn(name), anything, anything, (), pst.FrozenMap())
+        for told, name in within.items()
+    }
+    (answer,) = hearing.ask(
+        PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap(guards), ())), hearing.facts.questions
+    )
+    missed = sorted(guards.keys() - answer.policies)
+    if missed:
+        raise EvaluationFailed(f"a rule on the {missed[0]} does not hold for its members")
 
 
 def _prove(hearing: Hearing, kind: str, name: str, scope: str, of: Callable[[Question], str]) -> None:
@@ -72,10 +99,16 @@ def _actions(ground: Ground) -> tuple[Action, ...]:
     return tuple(Action(names.get(name, name), group) for name, group in sorted(ground.declared.items()))
 
 
-def _hearing(ground: Ground, estate: Estate, actions: tuple[Action, ...], projects: tuple[Project, ...]) -> Hearing:
+def _hearing(
+    ground: Ground,
+    estate: Estate,
+    actions: tuple[Action, ...],
+    projects: tuple[Project, ...],
+    caller: Identity = _CANARY,
+) -> Hearing:
     operations = tuple(Operation(action, (_model(project),)) for action in actions for project in projects)
     known = {action.id: action.group for action in actions}
-    return ground.hear(gather(_CANARY, Request(operations), Circumstances(now=0), estate, known))
+    return ground.hear(gather(caller, Request(operations), Circumstances(now=0), estate, known))
 
 
 def _model(project: Project) -> Resource:

@@ -13,16 +13,20 @@ or in `facts`, and has a test that shows the bare engine permitting:
 Source: cedarpy 4.12.2 (https://github.com/k9securityio/cedar-py), each of the five reproduced with it.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from cedarpy import AuthzResult, Decision, Entities, PolicySet, Schema, is_authorized_batch
+from cedarpy import AuthzResult, Decision, Entities, PolicySet, Schema, is_authorized_batch, pst
 
 from remit.model.grant import Grant
 from remit.model.operation import Group
 from remit.policy.facts import Facts, Question, Uid, uid
 from remit.policy.schema import schema_text, stand_in
-from remit.policy.slices import Name, Parents, Slices, line, parents
+from remit.policy.slices import Name, Parents, Slices, line, name_of, names, parents
+
+_BASES = 500  # cut-down bases that are kept, some 20 KB each
 
 
 class EvaluationFailed(Exception):
@@ -38,19 +42,32 @@ class Answer:
 
 
 class Ground:
-    """A schema and the entities built with it, which cannot be had apart (trap 3)."""
+    """A schema and the entities built with it, which cannot be had apart (trap 3).
 
-    __slots__ = ("_above", "_entities", "_groups", "schema")
+    The engine copies all entities that it is given for every request, so it is given what can matter to this one: of
+    the base what the request's own entities lie in and what conditions name, and of the caller's groups and roles
+    those that policies name, for no policy can come upon another one (held by a property test, `test_policy_ground`).
+    """
 
-    def __init__(self, actions: Mapping[str, Group], named: frozenset[str], base: str) -> None:
+    __slots__ = ("_above", "_base", "_bases", "_groups", "_in_groups", "_in_roles", "_pinned", "schema")
+
+    def __init__(self, actions: Mapping[str, Group], policies: Iterable[pst.Template], base: str) -> None:
         """Raises `ValueError` when the schema or the `base` entities (Cedar JSON) do not hold together.
 
-        `named`: the action ids that policies name; among `actions` these are told apart from their group.
+        `policies`: all that are asked on this ground; those of `actions` that they name are told apart from their
+        group.
         """
-        self.schema = Schema.from_str(schema_text(actions, named))
-        self._groups = {name: actions[name] for name in named if name in actions}
-        self._entities = Entities.from_json_str(base, self.schema)
-        self._above = parents(str(self._entities))
+        policies = tuple(policies)
+        named = names(policies)
+        self._groups = {name: actions[name] for kind, name in named if kind == "Action" and name in actions}
+        self._in_groups, self._in_roles = (
+            frozenset(name for kind, name in named if kind == wanted) for wanted in ("Group", "Role")
+        )
+        self.schema = Schema.from_str(schema_text(actions, self._groups))
+        self._base = {name_of(each["uid"]): each for each in json.loads(base)}
+        self._pinned = names(policies, scopes=False) & self._base.keys()
+        self._above = _above(Entities.from_json_str(base, self.schema))
+        self._bases: dict[frozenset[Name], tuple[Entities, Parents]] = {}
 
     @property
     def declared(self) -> Mapping[str, Group]:
@@ -59,16 +76,44 @@ class Ground:
 
     def hear(self, facts: Facts) -> "Hearing":
         """One request on this ground; raises `EvaluationFailed` when its entities do not fit."""
-        entities = self.admit(facts.entities)
-        above = {**self._above, **parents(facts.entities)}
-        return Hearing(self, facts, entities, above, line(facts.principal, above))
+        told = facts.entities(self._in_groups, self._in_roles)
+        inside = parents(told)
+        touched = {name_of(question.target) for question in facts.questions}.union(*inside.values())
+        places = frozenset(name for name in touched if name in self._base)
+        above = {**self._place(places)[1], **inside}
+        return Hearing(self, facts, self.admit(json.dumps(told), places), above, line(facts.principal, above))
 
-    def admit(self, delta: str) -> Entities:
-        """The base entities and those of `delta` (Cedar JSON); the action groups of the base stay."""
+    def admit(self, delta: str, places: frozenset[Name] = frozenset()) -> Entities:
+        """The base entities that `places` are and lie in, and those of `delta` (Cedar JSON).
+
+        All actions with their groups are always among them, and what conditions name.
+        """
         try:
-            return self._entities.with_added_json_str(delta)
+            return self._place(places)[0].with_added_json_str(delta)
         except ValueError as error:
             raise EvaluationFailed(str(error)) from error
+
+    def _place(self, places: frozenset[Name]) -> tuple[Entities, Parents]:
+        """The part of the base that some of its entities are and lie in, with what is in what; made once."""
+        found = self._bases.get(places)
+        if found is None:
+            found = self._cut(
+                {name for place in places | self._pinned for name in line(self._base[place]["uid"], self._above)}
+            )
+            if len(self._bases) >= _BASES:
+                self._bases.clear()
+            self._bases[places] = found
+        return found
+
+    def _cut(self, kept: AbstractSet[Name]) -> tuple[Entities, Parents]:
+        try:
+            made = Entities.from_json_str(json.dumps([self._base[name] for name in sorted(kept)]), self.schema)
+        except ValueError as error:
+            raise EvaluationFailed(str(error)) from error
+        above = _above(made)
+        if above != {name: up for name, up in self._above.items() if name in kept or name[0] == "Action"}:
+            raise EvaluationFailed("a part of the entities does not hang together as the whole does")
+        return made, above
 
     def ask(self, policies: PolicySet, requests: list[dict[str, object]], entities: Entities) -> tuple[Answer, ...]:
         """The answers to Cedar requests, in order; raises `EvaluationFailed` for anything doubtful."""
@@ -90,7 +135,7 @@ class Hearing:
     """One request before the engine, with its entities in place: it can be asked more than once.
 
     `above`: what the entities are in, and `caller`: the principal with all that it is in; `told`: what the engine was
-    told of each question, which policies and obligations both ask.
+    told of each question, and `answers`: what it said.
     """
 
     ground: Ground
@@ -99,6 +144,9 @@ class Hearing:
     above: Parents
     caller: tuple[Name, ...]
     told: dict[tuple[int, frozenset[str], Grant | None], tuple[Question, dict[str, object]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    answers: dict[tuple[Slices, int, frozenset[str], Grant | None], Answer] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -120,11 +168,25 @@ class Hearing:
         return tuple(self._ask_part(policies, question, completed, granted) for question in questions)
 
     def _ask_part(self, slices: Slices, question: Question, completed: frozenset[str], granted: Grant | None) -> Answer:
-        part = self._part(slices, question)
-        if not len(part):  # what no policy is about nothing permits, and no obligation demands anything of
+        wanted = self._matching(slices, question)
+        if not wanted:  # what no policy is about nothing permits, and no obligation demands anything of
             return Answer(allowed=False, policies=frozenset())
-        (answer,) = self.ground.ask(part, [self._request(question, completed, granted)], self.entities)
-        return answer
+        # of a supposition that no policy looks at the answer is known already
+        completed = completed if slices.look_at(wanted, "authentication") else frozenset()
+        granted = granted if slices.look_at(wanted, "grant") else None
+        key = slices, id(question), completed, granted
+        if key not in self.answers:
+            try:
+                part = slices.taken(wanted)
+            except Exception as error:  # of a native engine that cannot make the part: nothing is decided without it
+                raise EvaluationFailed(str(error)) from error
+            request = self._request(question, completed, granted)
+            (self.answers[key],) = self.ground.ask(part, [request], self.entities)
+        return self.answers[key]
+
+    def concerning(self, slices: Slices, question: Question) -> frozenset[str]:
+        """The ids of the policies whose scope matches a question, which need not be asked of the engine."""
+        return slices.ids(self._matching(slices, question))
 
     def _request(self, question: Question, completed: frozenset[str], granted: Grant | None) -> dict[str, object]:
         key = id(question), completed, granted  # a question is kept beside, so that its place is nobody else's
@@ -140,12 +202,14 @@ class Hearing:
             )
         return self.told[key][1]
 
-    def _part(self, slices: Slices, question: Question) -> PolicySet:
+    def _matching(self, slices: Slices, question: Question) -> int:
         action = self.ground.action(question.operation.action.id, question.operation.action.group)
-        try:
-            return slices.part(self.caller, line(action, self.above), line(question.target, self.above))
-        except Exception as error:  # of a native engine that cannot make the part: nothing is decided without it
-            raise EvaluationFailed(str(error)) from error
+        return slices.matching(self.caller, line(action, self.above), line(question.target, self.above))
+
+
+def _above(entities: Entities) -> Parents:
+    found = parents(json.loads(str(entities)))
+    return {name: tuple(sorted(up)) for name, up in found.items()}
 
 
 def _answer(result: AuthzResult) -> Answer:

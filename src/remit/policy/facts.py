@@ -12,7 +12,9 @@ Source of the forms: https://docs.cedarpolicy.com/auth/entities-syntax.html
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
@@ -29,12 +31,16 @@ from remit.policy.schema import child_types, vocabulary
 
 ACT_AS = "iam.serviceAccounts.actAs"
 PROJECT_PREFIX = "//cloudresourcemanager.googleapis.com/projects/"
+CONTAINER_PREFIX = "//blob.core.windows.net/projects/"
 BUCKET_PREFIX = "//storage.googleapis.com/projects/_/buckets/"
 ACCOUNT_PREFIX = "//iam.googleapis.com/projects/-/serviceAccounts/"
 
+_CONTAINER = re.compile(rf"{re.escape(CONTAINER_PREFIX)}[^/]+/accounts/([^/]+)/containers/([^/]+)")
+_DATABASE = re.compile(r"//remit/projects/([^/]+)/databases/([^/]+)(?:/roles/([^/]+))?")
 _GOES_ALONG = frozenset({ACT_AS, *(action.id for action in EXPLICIT_ACTIONS)})
 
 Uid = Mapping[str, str]
+Entity = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +57,23 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything about one request: who, the questions, and the entities that the base set lacks."""
+    """Everything about one request: who, the questions, and what they are about.
+
+    `resources`: the entities of resources that the base set lacks.
+    """
 
     identity: Identity
     circumstances: Circumstances
     principal: Uid
     questions: tuple[Question, ...]
-    entities: str
+    resources: tuple[Entity, ...]
     peer: str
+
+    def entities(self, groups: AbstractSet[str], roles: AbstractSet[str]) -> tuple[Entity, ...]:
+        """The entities that the base set lacks: the caller, in those of their `groups` and `roles`, and resources."""
+        above = [uid("Group", name) for name in sorted(self.identity.groups & groups)]
+        above += [uid("Role", name) for name in sorted(self.identity.roles & roles)]
+        return {**entity(self.principal, *above), "tags": dict(self.identity.attributes)}, *self.resources
 
     def grants(self, question: Question, granted: Grant | None = None) -> tuple[Grant, ...]:
         """The grants that a question may rest on, `granted` taken as one of them; the policies see the first.
@@ -83,6 +98,7 @@ class Facts:
             "authentication": _authentication(self.identity.authentication, circumstances.now, completed),
             "device": _device(self.identity.device),
             "guest": self.identity.guest,
+            "outlived": sorted(circumstances.outlived),
             "locations": sorted(circumstances.locations),
             "locations_known": circumstances.locations_known and country == circumstances.country,
             "now": _moment(circumstances.now),
@@ -174,7 +190,7 @@ def uid(kind: str, identifier: str) -> Uid:
     return {"type": kind, "id": identifier}
 
 
-def entity(name: Uid, *parents: Uid) -> dict[str, Any]:
+def entity(name: Uid, *parents: Uid) -> Entity:
     """An entity that has no attributes, and what it is a member of."""
     return {"uid": name, "attrs": {}, "parents": list(parents)}
 
@@ -197,8 +213,7 @@ def gather(
     """The facts of one request; raises `Refused` for what the catalogue or the estate does not know."""
     _check_risk(circumstances.risk)
     questions: list[Question] = []
-    principal = _principal(identity)
-    entities = {"principal": principal}
+    entities: dict[str, Entity] = {}
     for operation in request.operations:
         _check_action(operation, actions)
         _check_acts_as(operation, request)
@@ -212,14 +227,14 @@ def gather(
     return Facts(
         identity=identity,
         circumstances=circumstances,
-        principal=principal["uid"],
+        principal=uid("Person" if identity.principal.kind is Kind.PERSON else "Workload", identity.principal.key),
         questions=tuple(questions),
-        entities=json.dumps(list(entities.values())),
+        resources=tuple(entities.values()),
         peer=_peer(circumstances.peer),
     )
 
 
-def _place(entities: dict[str, dict[str, Any]], resource: Resource, target: Uid) -> None:
+def _place(entities: dict[str, Entity], resource: Resource, target: Uid) -> None:
     """Puts a resource into its project, and below those that it lies in, if there are any."""
     parents = [uid("Project", resource.project)]
     for above in _above(resource):
@@ -236,7 +251,8 @@ def _above(resource: Resource) -> Iterator[Uid]:
     between = child_types().get(resource.type)
     service, _, relative = resource.name.removeprefix("//").partition("/")
     segments = relative.split("/")
-    lengths = {between: 4 if between == "Service" else 6} if between else {}  # projects/P/services/S, or a collection's
+    # projects/P/services/S, projects/P/databases/D, or a collection's
+    lengths = {between: 4 if between in {"Service", "Database"} else 6} if between else {}
     lengths |= {resource.type: 6} if resource.type == "ServedModel" else {}  # projects/P/services/S/models/M
     for kind, length in lengths.items():
         if len(segments) > length:
@@ -252,6 +268,10 @@ def resource_uid(resource: Resource, estate: Estate) -> Uid:
         raise _unknown(resource)
     identifier = _identifier(resource)
     if resource.type == "Bucket" and estate.owner_of_bucket(identifier) != project:
+        raise _unknown(resource)
+    if resource.type == "Container" and estate.owner_of_container(_container(resource)) != project:
+        raise _unknown(resource)
+    if resource.type in {"Database", "DatabaseRole"} and not _has_database(estate, resource):
         raise _unknown(resource)
     if resource.type == "Operation" and resource.name.startswith(BUCKET_PREFIX):  # an upload that is under way
         bucket = resource.name.removeprefix(BUCKET_PREFIX).partition("/")[0]
@@ -277,6 +297,21 @@ def _identifier(resource: Resource) -> str:
     if not known:
         raise _unknown(resource)
     return identifier
+
+
+def _container(resource: Resource) -> str:
+    """`ACCOUNT/CONTAINER` of a container's canonical name, empty for another form."""
+    found = _CONTAINER.fullmatch(resource.name)
+    return f"{found[1]}/{found[2]}" if found else ""
+
+
+def _has_database(estate: Estate, resource: Resource) -> bool:
+    """Whether a database, or a role of one, stands in the estate, in just this project."""
+    found = _DATABASE.fullmatch(resource.name)
+    database = estate.database(found[2]) if found else None
+    if found is None or database is None or not database.project == resource.project == found[1]:
+        return False
+    return found[3] in database.roles if resource.type == "DatabaseRole" else found[3] is None
 
 
 def _check_risk(risk: str) -> None:
@@ -306,13 +341,6 @@ def _check_acts_as(operation: Operation, request: Request) -> None:
     )
     if not asked:
         raise Refused(Reason.POLICY_ERROR, f"the request runs as `{operation.acts_as}` and does not ask to act as it")
-
-
-def _principal(identity: Identity) -> dict[str, Any]:
-    kind = "Person" if identity.principal.kind is Kind.PERSON else "Workload"
-    groups = [uid("Group", name) for name in sorted(identity.groups)]
-    roles = [uid("Role", name) for name in sorted(identity.roles)]
-    return {**entity(uid(kind, identity.principal.key), *groups, *roles), "tags": dict(identity.attributes)}
 
 
 def _peer(address: str) -> str:

@@ -2,7 +2,7 @@
 
 They are never made from policy text. A `forbid` that fired says its own `@refusal`. Where nothing permits, every
 permit that was within reach says its `@otherwise`: within reach means that its action, its resource and its kind of
-principal matched, asked of the engine and not guessed. What no policy says stays unsaid.
+principal match. What no policy says stays unsaid.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,8 +64,7 @@ def _within_reach(
 ) -> Mapping[Question, tuple[DeterminingPolicy, ...]]:
     if not questions or book.reachable is None:
         return {}
-    answers = hearing.ask(book.reachable, questions)
-    return {question: book.named(answer.policies) for question, answer in zip(questions, answers, strict=True)}
+    return {question: book.named(hearing.concerning(book.reachable, question)) for question in questions}
 
 
 def describe(resource: Resource) -> str:

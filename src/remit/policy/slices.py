@@ -8,36 +8,52 @@ templates, which are refused at loading; a scope of a kind not known here counts
 Source: https://docs.cedarpolicy.com/auth/authorization.html, and cedarpy's typed trees (`cedarpy.pst`).
 """
 
-import json
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cedarpy import PolicySet, pst
 
+from remit.policy.sight import WHOLE, looked_at
+
 _LARGEST = 500  # policies; building one takes some 30 us each, and trying one 2 us: beyond this the whole set is asked
 _MOST = 5_000  # policies in all slices that are kept: some 30 MB, measured at 6 KB each
-
 Name = tuple[str, str]
 Parents = Mapping[Name, tuple[Name, ...]]
 """What each entity is directly in; entities by type and id."""
 
 
-def parents(entities: str) -> Parents:
-    """The parents that entities in Cedar's JSON have, ids in their explicit form."""
-    return {_name(each["uid"]): tuple(_name(above) for above in each["parents"]) for each in json.loads(entities)}
+def parents(entities: Iterable[Mapping[str, Any]]) -> Parents:
+    """The parents that entities in the form of Cedar's JSON have, ids in their explicit form."""
+    return {name_of(each["uid"]): tuple(map(name_of, each["parents"])) for each in entities}
 
 
 def line(start: Mapping[str, str], above: Parents) -> tuple[Name, ...]:
     """An entity and all that it is in, itself first."""
-    own = _name(start)
+    own = name_of(start)
     found = dict.fromkeys((own,))
     left = above.get(own, ())
     while left:
         found.update(dict.fromkeys(left))
         left = tuple(up for name in left for up in above.get(name, ()) if up not in found)
     return tuple(found)
+
+
+def name_of(uid: Mapping[str, str]) -> Name:
+    """An entity's name, of its explicit form."""
+    return uid["type"], uid["id"]
+
+
+def names(policies: Iterable[pst.Template], *, scopes: bool = True) -> frozenset[Name]:
+    """Every entity that policies name in their conditions, and their `scopes`."""
+    parts = (policy if scopes else policy.clauses for policy in policies)
+    return frozenset(_written(each) for part in parts for each in pst.entity_uids(part))
+
+
+def _written(entity: pst.EntityUid) -> Name:
+    return str(entity.type), entity.id
 
 
 class Slices:
@@ -52,15 +68,35 @@ class Slices:
         self._principals = _index((tree.principal for _, tree in self._trees), self._all)
         self._actions = _index((tree.action for _, tree in self._trees), self._all)
         self._resources = _index((tree.resource for _, tree in self._trees), self._all)
+        self._looking: dict[str, int] = {}
+        for place, (_, tree) in enumerate(self._trees):
+            for attribute in looked_at(tree):
+                self._looking[attribute] = self._looking.get(attribute, 0) | 1 << place
         self._kept: OrderedDict[int, PolicySet] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
 
     def part(self, principal: tuple[Name, ...], action: tuple[Name, ...], resource: tuple[Name, ...]) -> PolicySet:
         """All policies whose scope matches, with their ids of the whole set; each argument is a `line`."""
+        return self.taken(self.matching(principal, action, resource))
+
+    def matching(self, principal: tuple[Name, ...], action: tuple[Name, ...], resource: tuple[Name, ...]) -> int:
+        """The same as an integer, which `taken`, `ids` and `look_at` take."""
         wanted = self._principals.matching(principal)
         wanted &= self._actions.matching(action)
         wanted &= self._resources.matching(resource)
+        return wanted
+
+    def ids(self, wanted: int) -> frozenset[str]:
+        """The ids of a part's policies."""
+        return frozenset(self._trees[place][0] for place in _places(wanted))
+
+    def look_at(self, wanted: int, attribute: str) -> bool:
+        """Whether any of a part's policies looks at this attribute of the context."""
+        return bool(wanted & (self._looking.get(attribute, 0) | self._looking.get(WHOLE, 0)))
+
+    def taken(self, wanted: int) -> PolicySet:
+        """A part's policies; it may be the whole set, which says the same."""
         size = wanted.bit_count()
         if wanted == self._all or size > _LARGEST:
             return self.whole
@@ -78,8 +114,16 @@ class Slices:
         return made
 
     def _made(self, wanted: int) -> PolicySet:
-        trees = pst.FrozenMap({name: tree for place, (name, tree) in enumerate(self._trees) if wanted >> place & 1})
+        trees = pst.FrozenMap(dict(self._trees[place] for place in _places(wanted)))
         return PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), trees, ()))
+
+
+def _places(wanted: int) -> Iterator[int]:
+    """Which bits are set, lowest first."""
+    while wanted:
+        lowest = wanted & -wanted
+        yield lowest.bit_length() - 1
+        wanted ^= lowest
 
 
 def _bits() -> defaultdict[Name, int]:
@@ -123,11 +167,3 @@ def _index(scopes: Iterable[pst.PrincipalOrResourceConstraint | pst.ActionConstr
             index.unkinded &= ~bit
             index.kinds[str(scope.entity_type)] |= bit
     return index
-
-
-def _name(uid: Mapping[str, str]) -> Name:
-    return uid["type"], uid["id"]
-
-
-def _written(entity: pst.EntityUid) -> Name:
-    return str(entity.type), entity.id

@@ -69,14 +69,11 @@ def weigh(
     book: Book, hearing: Hearing, completed: frozenset[str] = frozenset(), granted: Grant | None = None
 ) -> Weighed:
     """The request as if contexts were completed and a grant were in force; raises `EvaluationFailed`."""
-    questions = hearing.facts.questions
-    answers = hearing.ask(book.engine_set, questions, completed, granted)
-    found = Weighed(answers)
-    if not found.allowed or book.obligations is None:
-        return found
-    applied = hearing.ask(book.obligations, questions, completed, granted)
+    answers, applied = book.together.ask(hearing, completed, granted)
+    if not applied:
+        return Weighed(answers)
     try:
-        obligations = book.obliged(frozenset[str]().union(*(answer.policies for answer in applied)))
+        obligations = book.obliged(applied)
     except ValueError as error:
         raise EvaluationFailed(str(error)) from error
     return Weighed(answers, obligations, _unmet(obligations, hearing.facts, completed, granted))

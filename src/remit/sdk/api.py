@@ -17,6 +17,14 @@ class NotFound(RemitError):
     """What was asked about is not there."""
 
 
+class Told(Refused):
+    """A refusal as the installation told it. `decision`: its id, may be empty."""
+
+    def __init__(self, reason: Reason, message: str, *, hint: str, decision: str) -> None:
+        super().__init__(reason, message, hint=hint)
+        self.decision = decision
+
+
 class Api:
     """The API of the installation at `url`; `token` gives the caller's, `None` where it asks for nobody.
 
@@ -71,9 +79,12 @@ class Api:
         if said.get("error") == "not_found":
             raise NotFound(str(message or "there is no such thing"), hint=hint)
         if reason not in set(Reason) and response.is_client_error and isinstance(message, str) and message:
+            if said.get("error") == "invalid_target":  # RFC 8693, section 2.2.2: it would be none a second time either
+                raise Refused(Reason.REQUEST_MALFORMED, message, hint=hint)
             raise RemitError(message, hint=hint)
         known = Reason(reason) if reason in set(Reason) else Reason.PLANE_UNAVAILABLE
         if known is Reason.SIGN_IN_AGAIN:
             since = said.get("not_before")
             raise SignInAgain(since if isinstance(since, int) else 0)
-        raise Refused(known, str(message or known.sentence), hint=hint)
+        decision = response.headers.get("x-remit-decision", "")
+        raise Told(known, str(message or known.sentence), hint=hint, decision=decision)

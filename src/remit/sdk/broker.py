@@ -9,8 +9,6 @@ from remit.sdk.api import Api
 
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
-STORAGE = "//storage.googleapis.com/projects/"
-"""The audience of a `direct` Storage token is this and a project's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +25,8 @@ class Broker:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def storage_token(self, identity: AccessToken, project: str, job: str = "") -> Exchanged:
-        """A token for the project's buckets that policy permits, for the run `job`.
+    def exchange(self, identity: AccessToken, audience: str, job: str = "") -> Exchanged:
+        """A token that policy permits, for one of the audiences of `resources`, and for the run `job`.
 
         Raises `Refused`, and `RemitError` when nobody answers.
         """
@@ -36,14 +34,17 @@ class Broker:
             "grant_type": _GRANT,
             "subject_token": identity.reveal(),
             "subject_token_type": _ACCESS_TOKEN,
-            "audience": STORAGE + project,
+            "audience": audience,
             **({"job": job} if job else {}),
         }
         document = Api(self._url).form("/v1/token", form)
         try:
-            return Exchanged(AccessToken(str(document["access_token"])), int(document["expires_in"]))
+            token, expires_in = document["access_token"], int(document["expires_in"])
+            if isinstance(token, str) and token and expires_in > 0:
+                return Exchanged(AccessToken(token), expires_in)
         except (KeyError, TypeError, ValueError):
-            raise RemitError(f"`{self._url}` answered without a token") from None
+            pass  # outside the handler: what was said may hold a token
+        raise RemitError(f"`{self._url}` answered without a token")
 
     def identity(self, identity: AccessToken, *, groups: bool = False) -> dict[str, Any]:
         """Who the installation says this is; with `groups`, also by which path each group came about."""

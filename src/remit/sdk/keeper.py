@@ -40,7 +40,7 @@ class Keeper:
     name = "keeper"
 
     def __init__(self, address: Path | None = None) -> None:
-        self._address = address or _folder() / "keeper.sock"
+        self._address = address or own_folder() / "keeper.sock"
 
     def place(self) -> str:
         """That it is in memory, and for how long."""
@@ -110,7 +110,7 @@ def _entry(line: bytes) -> str | None:
     return None if entry is None else str(entry)
 
 
-def _folder() -> Path:
+def own_folder() -> Path:
     """`$XDG_RUNTIME_DIR/remit`, else a folder of this user's under the temporary folder; made 0700, never shared."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(runtime) / "remit" if runtime else Path(tempfile.gettempdir()) / f"remit-{os.getuid()}"

@@ -1,11 +1,13 @@
 """A small HTTP/1.1 door on loopback that only its own user may enter.
 
 It reads a head, bounded and without a body, and hands it on. Leaves out everything else of HTTP: metadata requests
-and CONNECT carry no body.
+and CONNECT carry no body, and a connection that brings one ends. Where the kernel does not say whose a connection is,
+everybody enters: whoever serves behind this door demands a secret besides (`same`).
 """
 
 import asyncio
 import contextlib
+import hmac
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -32,6 +34,11 @@ class Head:
         return next((value for key, value in self.headers if key == name), None)
 
 
+def same(offered: str, secret: str) -> bool:
+    """Whether what was offered is the secret, in a time that does not tell how much of it was right (RFC 2104)."""
+    return hmac.compare_digest(offered.encode("utf-8", "surrogatepass"), secret.encode())
+
+
 Serve = Callable[[Head, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
 """Serves one request; true when the connection may carry another."""
 
@@ -47,10 +54,14 @@ class Door:
     """A listener on 127.0.0.1 with a port of its own."""
 
     def __init__(
-        self, serve: Serve, owner: Callable[[tuple[str, int], tuple[str, int]], int | None] = peers.owner
+        self,
+        serve: Serve,
+        owner: Callable[[tuple[str, int], tuple[str, int]], int | None] = peers.owner,
+        tells: Callable[[], bool] = peers.tells,
     ) -> None:
         self._serve = serve
         self._owner = owner
+        self._tells = tells
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -87,7 +98,7 @@ class Door:
         head = await read_head(reader)  # a stranger's too: what is left unread would swallow the answer
         if not ours:
             writer.write(reply(403, b"this door belongs to another user\n"))
-        while ours and await self._serve(head, reader, writer):
+        while ours and await self._serve(head, reader, writer) and not _has_body(head):
             await writer.drain()
             head = await read_head(reader)
         await writer.drain()
@@ -97,9 +108,14 @@ class Door:
         if client is None:  # gone before anybody looked
             return False
         try:
-            return self._owner(client, server) == os.getuid()
+            return not self._tells() or self._owner(client, server) == os.getuid()
         except OSError:
             return False
+
+
+def _has_body(head: Head) -> bool:
+    """Whether bytes may follow that are no head: read as one, they would be a request that nobody sent."""
+    return head.header("transfer-encoding") is not None or head.header("content-length") not in (None, "0")
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head:

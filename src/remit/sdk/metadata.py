@@ -1,132 +1,169 @@
-"""Google's metadata server on loopback, for one job (cloud.google.com/compute/docs/metadata).
+"""Google's metadata server, for one job (cloud.google.com/compute/docs/metadata).
 
-google-auth and TensorFlow's C++ ask it for a token and get the `direct` Storage token where policy permits one; else a
-word that is good for nothing, since behind the tunnel nobody reads what is inside. A token with under five minutes
-left is never handed out: google-auth would ask again on every call (it renews at 3 min 45 s). Once access has been
-revoked there is nothing more, and nobody is asked again.
+google-auth, TensorFlow's C++ and Google's other clients ask it for a token and get the `direct` Storage token where
+policy permits one; else a word that is good for nothing, since behind the tunnel nobody reads what is inside. ID tokens
+are issued for the installation alone. Leaves out attributes and waiting for changes, and who may ask at all
+(`sidecar.py`).
 """
 
-import asyncio
 import json
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from remit.model.errors import Refused, RemitError
 from remit.model.reasons import Reason
-from remit.sdk.broker import Exchanged
-from remit.sdk.loopback import Head, reply
+from remit.sdk.renewal import Tokens, bare, passing
+from remit.sdk.resources import NOTHING, OWN, STORAGE
 
-_PREFIX = "/computeMetadata/v1/"
+PREFIX = "/computeMetadata/v1/"
+FLAVOR = {"metadata-flavor": "Google", "server": "Metadata Server for VM"}
 _ACCOUNT = "instance/service-accounts/default/"
-_RENEW = 300  # seconds
-_PLACEHOLDER_LIFE = 600  # seconds, after which the broker is asked again
-_NOT_NOW = 503  # HTTP: what may be permitted in a moment
+_PLACEHOLDER_LIFE = 330  # seconds: google-auth asks again 3 min 45 s before, and a grant may have been given by then
 _EMAIL = "default"
-_NAMES = frozenset({"127.0.0.1", "localhost", "metadata.google.internal"})
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_TEXT, _JSON, _PLAIN = "application/text", "application/json", "text/plain; charset=utf-8"
+
+Tree = Mapping[str, "Tree | list[str] | str | int"]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one path answers."""
+    """What one path answers. `headers`: besides the kind, such as the decision that a refusal came from."""
 
     status: int
     kind: str
     text: str
+    headers: Mapping[str, str] | None = None
 
 
 class Metadata:
-    """Answers metadata requests. `exchange` asks the broker; it blocks, and is called in a thread.
+    """The pages. `number`: the project's, where it is known; `own`: names of the installation as an audience."""
 
-    `revoked`: called once, when the broker says that access has been revoked.
-    """
-
-    def __init__(
-        self, project: str, exchange: Callable[[], Exchanged], revoked: Callable[[], None] = lambda: None
-    ) -> None:
-        self._project = project
-        self._exchange = exchange
-        self._revoked = revoked
-        self._over = False
-        self._held: tuple[str, float] | None = None
-        self._lock = asyncio.Lock()
-
-    async def handle(self, head: Head) -> bytes:
-        """One request, one answer."""
-        page = await self._page(head)
-        headers = {"metadata-flavor": "Google", "server": "Metadata Server for VM", "content-type": page.kind}
-        return reply(page.status, page.text.encode(), headers)
-
-    async def _page(self, head: Head) -> Page:
-        path = head.target.partition("?")[0]
-        if head.method != "GET" or head.header("x-forwarded-for") is not None or _from_a_page(head):
-            return Page(403, "text/html", "refused\n")
-        if path == "/":
-            return Page(200, "application/text", "computeMetadata/\n")
-        if head.header("metadata-flavor") != "Google":
-            return Page(403, "text/html", "Missing Metadata-Flavor:Google header.\n")
-        if path == _PREFIX + _ACCOUNT + "token":
-            return await self._token()
-        text = self._texts().get(path.removeprefix(_PREFIX))
-        if text is None:
-            return Page(404, "text/html", "not found\n")
-        return Page(200, "application/json" if text.startswith("{") else "application/text", text)
-
-    def _texts(self) -> dict[str, str]:
-        account = json.dumps({"aliases": ["default"], "email": _EMAIL, "scopes": [_SCOPE]})
-        return {
-            "": "instance/\nproject/\n",
-            "project/project-id": self._project,
-            "universe/universe-domain": "googleapis.com",
-            "instance/service-accounts/": "default/\n",
-            _ACCOUNT: account,
-            _ACCOUNT + "email": _EMAIL,
-            _ACCOUNT + "scopes": _SCOPE + "\n",
+    def __init__(self, tokens: Tokens, project: str, own: frozenset[str], number: int = 0) -> None:
+        self._tokens = tokens
+        self._audience = STORAGE + project
+        self._own = own | {OWN}
+        account: Tree = {"aliases": ["default"], "email": _EMAIL, "scopes": [_SCOPE]}
+        self._tree: Tree = {
+            "instance": {"service-accounts": {"default": account}},
+            "project": {"project-id": project, **({"numeric-project-id": number} if number else {})},
+            "universe": {"universe-domain": "googleapis.com", "universe_domain": "googleapis.com"},
         }
+
+    async def page(self, path: str, query: Mapping[str, str]) -> Page:
+        """One path, without what stands before `computeMetadata`."""
+        if path in ("", "/"):
+            return Page(200, _TEXT, "computeMetadata/\n")
+        if not path.startswith(PREFIX):
+            return _missing()
+        below = path.removeprefix(PREFIX)
+        if below == _ACCOUNT + "token":
+            return await self._token()
+        if below == _ACCOUNT + "identity":
+            return await self._identity(query.get("audience", ""))
+        return _found(self._tree, below, query)
 
     async def _token(self) -> Page:
         try:
-            token, expires_at = await self._fresh()
+            live = await self._tokens.live(self._audience)
+        except Refused as refused:
+            if passing(refused) or refused.reason is Reason.REVOKED:
+                return _refusal(refused)
+            return _issued(NOTHING, _PLACEHOLDER_LIFE)
         except RemitError as error:
-            if not self._over:
-                _say(error.message, error.hint)
-                return Page(503, "text/html", "no token can be had right now\n")
-            return Page(403, "text/html", f"{Reason.REVOKED.sentence}\n")
-        document = {"access_token": token, "expires_in": int(expires_at - time.monotonic()), "token_type": "Bearer"}
-        return Page(200, "application/json", json.dumps(document))
+            return _refusal(error)
+        return _issued(live.token.reveal(), int(live.left))
 
-    async def _fresh(self) -> tuple[str, float]:
-        async with self._lock:
-            if self._over:
-                raise Refused(Reason.REVOKED)
-            if self._held is None or self._held[1] - time.monotonic() < _RENEW:
-                began = time.monotonic()
-                try:
-                    exchanged = await asyncio.to_thread(self._exchange)
-                    self._held = (exchanged.token.reveal(), began + exchanged.expires_in)
-                except Refused as refused:
-                    if refused.reason is Reason.REVOKED:
-                        self._end()
-                        raise
-                    if refused.reason.http_status == _NOT_NOW:
-                        raise
-                    _say(f"no direct access to Storage: {refused.message}", refused.hint)
-                    self._held = ("remit-reads-nothing-here", began + _PLACEHOLDER_LIFE)
-            return self._held
-
-    def _end(self) -> None:
-        """What has been held is given up, and nobody is asked again."""
-        self._over, self._held = True, None
-        self._revoked()
+    async def _identity(self, audience: str) -> Page:
+        if not audience:
+            return Page(400, _PLAIN, "non-empty audience parameter required\n")
+        if audience not in self._own:
+            text = f"remit issues no ID tokens for {audience!a:.200}, only for itself: `audience={OWN}`\n"
+            return Page(404, _PLAIN, text)
+        try:
+            return Page(200, _TEXT, (await self._tokens.live(OWN)).token.reveal())
+        except RemitError as error:
+            return _refusal(error)
 
 
-def _say(message: str, hint: str) -> None:
-    sys.stderr.write(f"remit: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+def _issued(token: str, left: int) -> Page:
+    return Page(200, _JSON, json.dumps({"access_token": token, "expires_in": left, "token_type": "Bearer"}))
 
 
-def _from_a_page(head: Head) -> bool:
-    """Whether a browser asks: by what browsers add, or by another name for this address (DNS rebinding)."""
-    host = (head.header("host") or "").partition(":")[0]
-    return host not in _NAMES or any(name == "origin" or name.startswith("sec-fetch-") for name, _ in head.headers)
+def told(error: RemitError) -> dict[str, str]:
+    """The headers that say which decision a refusal came from."""
+    found = {"x-remit-decision": getattr(error, "decision", "")}
+    if isinstance(error, Refused):
+        found["x-remit-reason"] = str(error.reason)
+    return {name: value for name, value in found.items() if value}
+
+
+def words(error: RemitError) -> str:
+    """What a program's own error will show: the message, the decision, what to do."""
+    message, decision = bare(error.message), getattr(error, "decision", "")
+    if decision and decision not in message:
+        message += f" (decision {decision})"
+    if error.hint and error.hint not in message:
+        message += f"; {error.hint}"
+    return message
+
+
+def _refusal(error: RemitError) -> Page:
+    if passing(error):
+        return Page(503, _PLAIN, f"remit: no token can be had right now: {words(error)}\n", told(error))
+    return Page(403, _PLAIN, f"remit: {words(error)}\n", told(error))
+
+
+def _missing() -> Page:
+    return Page(404, _PLAIN, "not found\n")
+
+
+def _found(tree: Tree, below: str, query: Mapping[str, str]) -> Page:
+    node: Tree | list[str] | str | int = tree
+    *parts, last = below.split("/")
+    for part in (*parts, last) if last else parts:
+        if not isinstance(node, Mapping) or part not in node:
+            return _missing()
+        node = node[part]
+    if isinstance(node, Mapping):
+        return _directory(node, below, last, query)
+    if not last:
+        return _missing()  # a value is no folder
+    return Page(200, _JSON, json.dumps(node)) if query.get("alt") == "json" else Page(200, _TEXT, _value(node))
+
+
+def _directory(node: Tree, below: str, last: str, query: Mapping[str, str]) -> Page:
+    if query.get("recursive", "").lower() == "true":
+        text = query.get("alt") == "text"
+        return Page(200, _TEXT, "".join(_lines(node, ""))) if text else Page(200, _JSON, json.dumps(_camel(node)))
+    if last:
+        return Page(301, _PLAIN, "", {"location": last + "/"})  # from where it was asked, wherever that is
+    return Page(200, _TEXT, _listing(node, below))
+
+
+def _value(node: object) -> str:
+    return "".join(f"{each}\n" for each in node) if isinstance(node, list) else str(node)
+
+
+def _listing(node: Tree, below: str) -> str:
+    shown = [f"{name}/" if isinstance(each, Mapping) else name for name, each in node.items()]
+    return "".join(f"{name}\n" for name in sorted([*shown, *(("identity", "token") if below == _ACCOUNT else ())]))
+
+
+def _camel(node: object) -> object:
+    """As the server writes it in JSON: `serviceAccounts`."""
+    if not isinstance(node, Mapping):
+        return node
+    return {_joined(name): _camel(each) for name, each in node.items()}
+
+
+def _joined(name: str) -> str:
+    first, *rest = name.replace("_", "-").split("-")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _lines(node: object, place: str) -> list[str]:
+    if isinstance(node, Mapping):
+        return [line for name, each in node.items() for line in _lines(each, f"{place}/{name}")]
+    values = node if isinstance(node, list) else [node]
+    return [f"{place.removeprefix('/')} {value}\n" for value in values]

@@ -1,159 +1,143 @@
 """`remit run -- COMMAND`: a command with ambient, renewing credentials, and no secret on disk or in its environment.
 
-Beside the command stand a metadata server and a CONNECT proxy on loopback; the environment names them, and a bundle of
-the roots that were trusted before plus the door's own authority. The command's exit code and signals pass through.
-Each run has an id, which its tunnels and its requests for tokens carry: `remit revoke` takes it. With a name of its own
-it takes what was granted just in time for a run of that name, and gives it back when it ends.
+Beside the command stand metadata servers and a CONNECT proxy on loopback (`sidecar.py`); the environment names them
+(`environment.py`). The command's exit code and signals pass through (`child.py`). Each run has an id, which its tunnels
+and its requests for tokens carry: `remit revoke` takes it. The installation is told when it begins, what it is called
+and how long it means to last, and answers what it takes (grants for a run of that name) and what it outlives; when it
+ends, everything that was issued for it is revoked.
 """
 
 import asyncio
 import contextlib
-import signal
-import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from remit.model.errors import RemitError
 from remit.model.names import job_id
 from remit.model.reasons import Reason
 from remit.sdk.api import Api
-from remit.sdk.broker import Broker
-from remit.sdk.loopback import Door, Head
-from remit.sdk.metadata import Metadata
+from remit.sdk.broker import Broker, Exchanged
+from remit.sdk.child import Relay, relayed
+from remit.sdk.environment import (
+    DIRECT_VARIABLES,
+    PROXY_VARIABLES,
+    Run,
+    bundles,
+    environment_of,
+    first,
+    foreign,
+    system_roots,
+)
+from remit.sdk.places import taken
+from remit.sdk.renewal import bare, say
+from remit.sdk.sidecar import Sidecar
 from remit.sdk.sign_in import SignedIn
 from remit.sdk.tunnel import Onward, Tunnel
 
-CA_VARIABLES = (
-    "REQUESTS_CA_BUNDLE",  # requests
-    "SSL_CERT_FILE",  # Python's ssl, aiohttp, httpx
-    "CURL_CA_BUNDLE",  # TensorFlow's C++
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",  # gRPC's C core
-    "NODE_EXTRA_CA_CERTS",  # Node
-)
-_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
-_DIRECT_VARIABLES = ("NO_PROXY", "no_proxy")
-_ROOTS = (  # where systems keep their roots, for a Python that was built elsewhere
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
-    "/etc/ssl/cert.pem",  # Alpine
-)
-_STATIC = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_AUTH_TOKEN_FOR_TESTING")
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_MINUTE, _HOUR = 60, 3600  # seconds
 
 
-def run(command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str], name: str = "") -> int:
+def run(
+    command: Sequence[str],
+    project: str,
+    sign_in: SignedIn,
+    environment: Mapping[str, str],
+    *,
+    name: str = "",
+    lasting: int = 0,
+) -> int:
     """Runs a command in a project and returns its exit code, 128 + n when signal n ended it.
 
-    `name`: of the run, for which grants may wait: they begin with it and end with it. Raises `RemitError` when the
-    installation does not take the name.
+    `name`: of the run, for which grants may wait: they begin with it and end with it; `lasting`: seconds that it means
+    to last, 0 when nobody says. Raises `RemitError` when the installation does not take the run, and while runs of this
+    user in another project last.
     """
     sign_in.token()  # nobody signed in: say so before the command starts
     job = job_id(time.time_ns() // 1000)
-    sys.stderr.write(f"remit: this run is {job}\n")
-    with _granted(Api(sign_in.configuration.url, sign_in.token), job, name):
-        return asyncio.run(_run(command, project, sign_in, environment, job))
+    with taken(project, job), relayed() as relay:
+        sys.stderr.write(f"remit: this run is {job}\n")
+        said = {"project": project, **({"name": name} if name else {}), **({"lasting": lasting} if lasting else {})}
+        with _registered(Api(sign_in.configuration.url, sign_in.token), job, said):
+            if relay.received:
+                return relay.code
+            return asyncio.run(_run(command, project, sign_in, environment, job=job, relay=relay))
 
 
 @contextlib.contextmanager
-def _granted(api: Api, job: str, name: str) -> Iterator[None]:
-    """Takes what was granted for a run of this name, and gives it back."""
-    if not name:
-        yield
-        return
-    grants = api.post("/v1/jobs", {"job": job, "name": name}).get("grants", [])
-    sys.stderr.write(f"remit: {len(grants)} grants begin with `{name}`\n")
+def _registered(api: Api, job: str, said: Mapping[str, object]) -> Iterator[None]:
+    """Tells the installation that a run begins, and that it has ended: also when it ended badly."""
+    answer = api.post("/v1/jobs", {"job": job, **said})
+    if name := said.get("name"):
+        say(f"{len(answer.get('grants') or ())} grants begin with `{name}`")
+    for outlived in answer.get("outlived") or ():
+        _warn(outlived)
     try:
         yield
     finally:
         try:
             api.delete("/v1/jobs", job=job)
-        except RemitError as error:  # the command's own exit code counts; the grants end with their time
-            sys.stderr.write(f"remit: what was granted to {job} ends with its time only: {error.message}\n")
+        except RemitError as error:  # the command's own exit code counts
+            say(f"what was issued for {job} ends with its time only: {bare(error.message)}", error.hint)
+
+
+def _warn(outlived: Mapping[str, Any]) -> None:
+    """One hop that ends for good before the run means to."""
+    lasts = outlived.get("lasts")
+    life = f" ({_in_words(int(lasts))})" if isinstance(lasts, int | float) else ""
+    why = f": {outlived['why']}" if outlived.get("why") else ""
+    say(f"this run outlives its {outlived.get('hop', 'credentials')}{life}{why}", str(outlived.get("change") or ""))
+
+
+def _in_words(seconds: int) -> str:
+    if seconds < _MINUTE or (seconds < _HOUR and seconds % _MINUTE):
+        return f"{seconds} s"
+    hours, minutes = divmod(seconds // _MINUTE, 60) if seconds >= 2 * _HOUR else (0, seconds // _MINUTE)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
 
 
 async def _run(
-    command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str], job: str
+    command: Sequence[str], project: str, sign_in: SignedIn, environment: Mapping[str, str], *, job: str, relay: Relay
 ) -> int:
-    broker = Broker(sign_in.configuration.url)
-    tunnel = Tunnel(sign_in.configuration, sign_in.token, _onward(environment), job)
+    configuration = sign_in.configuration
+    broker = Broker(configuration.url)
+    tunnel = Tunnel(configuration, sign_in.token, _onward(environment), job)
 
     def revoked() -> None:
-        sys.stderr.write(f"remit: {Reason.REVOKED.sentence}: {job} has no credentials and no connections any more\n")
+        say(f"{Reason.REVOKED.sentence}: {job} has no credentials and no connections any more")
         tunnel.end()
 
-    metadata = Metadata(project, lambda: broker.storage_token(sign_in.token(), project, job), revoked)
-    doors = (Door(partial(_serve_metadata, metadata)), Door(tunnel.serve))
-    for door in doors:
-        await door.open()
-    with _bundle(environment, sign_in.configuration.ca_pem) as bundle:
-        try:
-            added = job_environment(project, doors[0].port, doors[1].port, bundle) | {"REMIT_JOB": job}
-            kept = {name: value for name, value in environment.items() if name not in _STATIC}
-            return await _child(command, {**kept, **added})
-        finally:
-            for door in doors:
-                await door.close()
+    def exchange(audience: str) -> Exchanged:
+        return broker.exchange(sign_in.token(), audience, job)
+
+    sidecar = Sidecar(configuration, project, exchange, tunnel, revoked)
+    await sidecar.open()
+    try:
+        with _folder(environment, configuration.ca_pem) as (files, gcloud):
+            if names := foreign(environment):
+                say(f"the command does not see {', '.join(names)}: this run has an identity of its own")
+            given = Run(job, project, configuration, sidecar.addresses, files, gcloud)
+            return await relay.run(command, environment_of(given, environment))
+    finally:
+        await sidecar.close()
 
 
 def _onward(environment: Mapping[str, str]) -> Onward:
-    return Onward(_first(environment, _PROXY_VARIABLES), _first(environment, _DIRECT_VARIABLES))
-
-
-async def _serve_metadata(
-    metadata: Metadata, head: Head, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> bool:
-    writer.write(await metadata.handle(head))
-    return True
-
-
-def job_environment(project: str, metadata_port: int, proxy_port: int, bundle: Path) -> dict[str, str]:
-    """What a command finds in its environment: addresses, a project and a file of public certificates."""
-    proxy, metadata = f"http://127.0.0.1:{proxy_port}", f"127.0.0.1:{metadata_port}"
-    return {
-        **dict.fromkeys(_PROXY_VARIABLES, proxy),
-        **dict.fromkeys(_DIRECT_VARIABLES, "localhost,127.0.0.1"),
-        **dict.fromkeys(CA_VARIABLES, str(bundle)),
-        "GCE_METADATA_HOST": metadata,
-        "GCE_METADATA_IP": metadata,
-        "GOOGLE_CLOUD_PROJECT": project,
-    }
-
-
-async def _child(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=environment)
-    except OSError as error:
-        message = f"`{command[0]}` cannot be run: {error.strerror}"
-        raise RemitError(message, hint="what stands after `--` is run as it is, without a shell") from error
-    loop = asyncio.get_running_loop()
-    for number in _FORWARDED:
-        loop.add_signal_handler(number, _forward, child, number)
-    code = await child.wait()
-    return code if code >= 0 else 128 - code
-
-
-def _forward(child: asyncio.subprocess.Process, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        child.send_signal(number)
+    proxy = first(environment, PROXY_VARIABLES)
+    if not proxy and (every := first(environment, ("ALL_PROXY", "all_proxy"))).startswith("http"):
+        proxy = every
+    return Onward(proxy, first(environment, DIRECT_VARIABLES))
 
 
 @contextlib.contextmanager
-def _bundle(environment: Mapping[str, str], ca_pem: str) -> Iterator[Path]:
-    """The roots that this environment trusted before, plus the door's own: a file that goes when the command ends."""
-    places = (_first(environment, CA_VARIABLES), ssl.get_default_verify_paths().cafile or "", *_ROOTS)
-    roots = next((Path(place) for place in places if place and Path(place).is_file()), None)
-    trusted = roots.read_text(encoding="utf-8") if roots else ""
-    if not trusted:
-        sys.stderr.write("remit: no file of trusted roots was found; only the gateway's hosts can be reached\n")
+def _folder(environment: Mapping[str, str], ca_pem: str) -> Iterator[tuple[Mapping[str, str], str]]:
+    """Files of public certificates, one name for each variable, and an empty folder; they go when the command ends."""
+    if not system_roots():
+        say("no file of trusted roots was found; only the gateway's hosts can be reached")
     with tempfile.TemporaryDirectory(prefix="remit-") as folder:
-        bundle = Path(folder) / "roots.pem"
-        bundle.write_text(f"{trusted}\n{ca_pem}", encoding="utf-8")
-        yield bundle
-
-
-def _first(environment: Mapping[str, str], names: Sequence[str]) -> str:
-    return next((environment[name] for name in names if environment.get(name)), "")
+        empty = Path(folder) / "gcloud"
+        empty.mkdir()
+        yield bundles(environment, ca_pem, Path(folder)), str(empty)

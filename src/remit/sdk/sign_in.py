@@ -22,7 +22,7 @@ from remit.sdk.browser import Receiver
 from remit.sdk.configuration import Configuration, fetch
 from remit.sdk.pin import Pin, seen
 from remit.sdk.store import Entry, Store, chosen, forget, held
-from remit.sdk.workload import Kind, Source, Workload, ambient
+from remit.sdk.workload import Kind, Source, Workload, aged, ambient
 
 _HINT = "run `remit login --url URL`"
 _CONTEXT = re.compile(r"c[0-9]{1,2}")
@@ -169,6 +169,10 @@ class SignIn:
                 raise nobody()
             with _asking(self.configuration):
                 result = self._application.acquire_token_silent_with_error(self._scopes, accounts[0])
+                if result and aged(str(result.get("access_token"))):  # Entra's may live for 28 h, Google's door is 24 h
+                    result = self._application.acquire_token_silent_with_error(
+                        self._scopes, accounts[0], force_refresh=True
+                    )
             if not result or "access_token" not in result:
                 raise NotSignedIn(f"the sign-in could not be renewed: {_said(result or {})}", hint=_HINT)
             self._keep()

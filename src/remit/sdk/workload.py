@@ -6,11 +6,15 @@
     workload-identity  Entra, by a federated token (AKS)                       AZURE_FEDERATED_TOKEN_FILE
     certificate        Entra, by a certificate                                 AZURE_CLIENT_CERTIFICATE_PATH
     managed-identity   Entra, by the machine's own identity                    IDENTITY_ENDPOINT, or by name
+    kubernetes         a service account's projected token                     /var/run/secrets/remit/token is there
+    google-metadata    a Google service account: Vertex job, Cloud Run         CLOUD_ML_JOB_ID, CLOUD_RUN_JOB, K_SERVICE
 
 That is also the order in which they are looked for; `REMIT_WORKLOAD` names one. Azure's credentials are those of
-azure-identity, which renew by themselves. A virtual machine's identity is taken only by name, since its metadata
-service answers whoever is on the machine: a person who signed out is not to become the machine. Tokens are read for
-their end alone, so that they are renewed; who they name, the arbiter says.
+azure-identity, which renew by themselves. A virtual machine's identity, Azure's or Google's, is taken only by name,
+since its metadata service answers whoever is on the machine: a person who signed out is not to become the machine.
+Inside `remit run` the managed identity is the run's own. Tokens are read for their age alone, so that they are renewed:
+Google takes no subject token over 24 h old; who they name, the arbiter says. Sources: Kubernetes, "ServiceAccount token
+volume projection"; cloud.google.com/compute/docs/instances/verifying-instance-identity.
 """
 
 import base64
@@ -35,6 +39,9 @@ from remit.sdk.pin import Pin
 _MAXIMUM = 64 << 10  # bytes of a token
 _MARGIN = 60  # seconds before its end at which a token is fetched anew: pipelines' live for five minutes
 _TIMEOUT = 30.0  # seconds for a command or a pipeline's service
+_OLDEST = 23 * 3600  # seconds: Google's STS takes no subject token that is over 24 h old, however long it lives
+_PROJECTED = Path("/var/run/secrets/remit/token")
+_METADATA = "metadata.google.internal"
 _TENANT, _CLIENT = "AZURE_TENANT_ID", "AZURE_CLIENT_ID"
 
 
@@ -47,6 +54,8 @@ class Kind(StrEnum):
     FEDERATED = "workload-identity"
     CERTIFICATE = "certificate"
     MANAGED = "managed-identity"
+    KUBERNETES = "kubernetes"
+    GOOGLE = "google-metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +75,27 @@ _SIGNS = {
     Kind.CERTIFICATE: "AZURE_CLIENT_CERTIFICATE_PATH",
     Kind.MANAGED: "IDENTITY_ENDPOINT",
 }
+_GOOGLE_SIGNS = {"CLOUD_ML_JOB_ID": "a Vertex AI job", "CLOUD_RUN_JOB": "a Cloud Run job", "K_SERVICE": "Cloud Run"}
 
 
-def ambient(environment: Mapping[str, str]) -> Source | None:
+def ambient(environment: Mapping[str, str], projected: Path = _PROJECTED) -> Source | None:
     """The identity of these surroundings, `None` when they give none; raises `RemitError` for a name that is none."""
     if wanted := environment.get("REMIT_WORKLOAD"):
         if wanted not in set(Kind):
             raise RemitError(f"`REMIT_WORKLOAD` names `{wanted}`", hint=f"name one of {', '.join(Kind)}")
         kind = Kind(wanted)
-        return Source(kind, "`REMIT_WORKLOAD` names it", environment.get(_SIGNS[kind], ""))
+        value = str(projected) if kind is Kind.KUBERNETES else environment.get(_SIGNS.get(kind, ""), "")
+        return Source(kind, "`REMIT_WORKLOAD` names it", value)
     for kind, sign in _SIGNS.items():
         if environment.get(sign):
-            return Source(kind, f"`{sign}` is set", environment[sign])
+            inside = kind is Kind.MANAGED and environment.get("REMIT_JOB")
+            why = f"this is inside `remit run`, {inside}" if inside else f"`{sign}` is set"
+            return Source(kind, why, environment[sign])
+    if projected.is_file():
+        return Source(Kind.KUBERNETES, f"`{projected}` is there", str(projected))
+    for sign, place in _GOOGLE_SIGNS.items():
+        if environment.get(sign):
+            return Source(Kind.GOOGLE, f"`{sign}` is set: {place}")
     return None
 
 
@@ -159,15 +177,40 @@ def _github(configuration: Configuration, _source: Source, environment: Mapping[
     return _Kept(ask)
 
 
+def _google(configuration: Configuration, _source: Source, environment: Mapping[str, str]) -> Ask:
+    """An ID token of the service account that this machine or job runs as, for the installation and nobody else."""
+    host = environment.get("GCE_METADATA_HOST") or _METADATA
+    url = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/identity"
+    if not configuration.audience:
+        raise NotSignedIn(f"`{configuration.url}` does not say whom a machine's token is to be issued for")
+
+    def ask() -> str:
+        try:
+            wanted = {"audience": configuration.audience, "format": "full"}
+            headers = {"metadata-flavor": "Google"}
+            answer = httpx.get(url, params=wanted, headers=headers, timeout=_TIMEOUT, trust_env=False)
+            answer.raise_for_status()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            said = type(error).__name__
+        else:
+            if answer.headers.get("metadata-flavor") == "Google":
+                return _token(answer.content, "Google's metadata server")
+            said = "it is none"
+        hint = "does this machine or job run as a service account?"
+        raise NotSignedIn(f"Google's metadata server gave no token: {said}", hint=hint)
+
+    return _Kept(ask)
+
+
 class _Kept:
-    """Asks again a minute before the token ends."""
+    """Asks again a minute before the token ends, and before it is a day old."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._token = ""
 
     def __call__(self) -> str:
-        if _end(self._token) - time.time() < _MARGIN:
+        if _end(self._token) - time.time() < _MARGIN or aged(self._token):
             self._token = self._ask()
         return self._token
 
@@ -181,10 +224,20 @@ def _token(raw: bytes, place: str) -> str:
 
 def _end(token: str) -> float:
     """When a token says that it ends, 0 when it says nothing."""
+    return _said(token, "exp")
+
+
+def aged(token: str) -> bool:
+    """Whether a token says that it is too old to be exchanged at Google, however long it lives."""
+    begun = _said(token, "iat")
+    return bool(begun) and time.time() - begun > _OLDEST
+
+
+def _said(token: str, claim: str) -> float:
     try:
         part = token.split(".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["exp"])
-    except (IndexError, ValueError, KeyError, TypeError):
+        return float(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))[claim])
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
         return 0
 
 
@@ -256,4 +309,6 @@ _SUPPLIERS: dict[Kind, Supplier] = {
     Kind.FEDERATED: _federated,
     Kind.CERTIFICATE: _certificate,
     Kind.MANAGED: _managed,
+    Kind.KUBERNETES: _file,
+    Kind.GOOGLE: _google,
 }

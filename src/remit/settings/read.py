@@ -11,22 +11,28 @@ from typing import Any
 from pydantic import ValidationError
 
 from remit.audit.settings import AuditSettings
+from remit.credentials.database_login import DatabaseLogin
+from remit.credentials.lifetimes import LifetimeSettings
 from remit.credentials.settings import AccountMapping, CredentialSettings
 from remit.gateway.settings import Endpoint, GatewaySettings
-from remit.identity.settings import EntraIssuer
+from remit.identity.settings import EntraIssuer, OidcKind
 from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate, Project
 from remit.policy.settings import PolicySettings
-from remit.settings import identity, services
+from remit.settings import azure, databases, identity, services
 from remit.settings.document import Document, Path_, load
 from remit.settings.identity import IdentitySettings
 from remit.settings.schema import RemitYaml
+from remit.sql.settings import DoorSettings
 from remit.state.settings import StateSettings
 from remit.trust.settings import Mapping, TrustSettings
 
 _MIB = 1 << 20
 _CONTROL = ("logging.googleapis.com", "cloudresourcemanager.googleapis.com")
 _STORAGE = ("storage.googleapis.com", "www.googleapis.com")
+_PIPELINES = frozenset({OidcKind.GITHUB, OidcKind.GITLAB, OidcKind.AZURE_DEVOPS})
+"""Kinds whose tokens are given to one running job, and are worth nothing after it."""
+
 _HINT = "docs/configuration.md explains every key"
 
 
@@ -44,7 +50,8 @@ class Settings:
     """One installation.
 
     `own_keys`: the folder of the keys that Remit's own issuer signs with; `labels`: whether what is created gets a
-    label that names the decision.
+    label that names the decision; `lifetimes`: how long hops last that only the estate knows; `sql`: the door for
+    databases, `logins`: how each is logged in to, `database_authority`: the folder of the authority that says so.
     """
 
     file: Path
@@ -59,6 +66,10 @@ class Settings:
     trust: TrustSettings
     own_keys: Path
     labels: bool
+    lifetimes: LifetimeSettings
+    sql: DoorSettings | None
+    logins: tuple[DatabaseLogin, ...]
+    database_authority: Path
 
 
 def read(file: Path) -> Settings:
@@ -122,6 +133,8 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
     yield from identity.contradictions(document, yaml)
     projects = frozenset(name for found in yaml.environments.values() for name in found)
     yield from services.contradictions(document, yaml, projects)
+    yield from azure.contradictions(document, yaml)
+    yield from databases.contradictions(document, yaml, projects)
     own = yaml.sign_in.browser.origin or door(yaml)
     for index, issuer in enumerate(yaml.issuers):
         if issuer.oidc and issuer.oidc.issuer == own:
@@ -145,6 +158,8 @@ def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
     """Everything that must be there once: where it stands, what it is, its name."""
     yield from identity.names(yaml)
     yield from services.names(yaml)
+    yield from azure.names(yaml)
+    yield from databases.names(yaml)
     for environment, found in yaml.environments.items():
         for name, project in found.items():
             path = ("environments", environment, name)
@@ -169,6 +184,7 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         tuple(_projects(yaml)),
         services.services(yaml, who.sessions.origin),
         stores_terminated=yaml.gateway.storage == "terminate",
+        databases=databases.databases(yaml),
     )
     return Settings(
         file=file,
@@ -187,6 +203,10 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         trust=_trust(yaml, who.entra, estate),
         own_keys=state / "issuer",
         labels=yaml.gateway.labels,
+        lifetimes=_lifetimes(yaml, who),
+        sql=databases.door(yaml, folder, state / "run" / "arbiter.sock"),
+        logins=databases.logins(yaml),
+        database_authority=state / "databases",
     )
 
 
@@ -212,6 +232,7 @@ def _projects(yaml: RemitYaml) -> Iterator[Project]:
                 locations=tuple(project.locations),
                 buckets=tuple(project.buckets),
                 accounts=tuple(project.accounts),
+                containers=tuple(project.containers),
             )
 
 
@@ -224,10 +245,28 @@ def _credentials(yaml: RemitYaml, tenant: str) -> CredentialSettings:
         managed_identity=on_behalf_of.managed_identity,
         provider=yaml.credentials.google.provider,
         mappings=tuple(AccountMapping(one.role, one.project, one.account) for one in yaml.credentials.accounts),
+        lifetime=yaml.credentials.google.lifetime,
         own_issuer=own.url if own else "",
         own_provider=own.provider if own else "",
         own_groups=frozenset(own.groups) if own else frozenset(),
+        azure=azure.lines(yaml),
     )
+
+
+def _lifetimes(yaml: RemitYaml, who: IdentitySettings) -> LifetimeSettings:
+    given = yaml.credentials.lifetimes
+    return LifetimeSettings(
+        sign_in=_seconds(given.sign_in) if given.sign_in else 0,
+        workflow=_seconds(given.workflow),
+        cloud_job=_seconds(given.cloud_job),
+        workflows=frozenset(one.issuer for one in who.oidc if one.kind in _PIPELINES),
+        tenant=who.entra.tenant,
+        direct=yaml.credentials.google.lifetime,
+    )
+
+
+def _seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[text[-1]]
 
 
 def terminated_hosts(estate: Estate) -> tuple[str, ...]:

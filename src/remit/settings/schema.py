@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from remit.settings.azure_schema import Azure, Container
+from remit.settings.databases_schema import Database
 from remit.settings.identity_schema import Directory, Guid, HttpsUrl, Issuer, SignIn, Transmitter
 from remit.settings.section import Section
 from remit.settings.services_schema import DnsName, Service
@@ -28,11 +30,12 @@ Provider = Annotated[
 
 
 class ProjectSection(Section):
-    """One Google Cloud project."""
+    """One Google Cloud project, and the containers at Azure that belong to it."""
 
     number: ProjectNumber
     locations: Annotated[list[Location], Field(min_length=1)]
     buckets: list[Bucket] = []
+    containers: list[Container] = []
     accounts: list[Account] = []
 
 
@@ -53,9 +56,10 @@ class Mapping(Section):
 
 
 class Google(Section):
-    """The workload identity provider that accepts the second audience."""
+    """The workload identity provider that accepts the second audience, and how long its tokens live (seconds)."""
 
     provider: Provider
+    lifetime: Annotated[int, Field(ge=360, le=900)] = 900
 
 
 class OwnIssuer(Section):
@@ -66,13 +70,26 @@ class OwnIssuer(Section):
     groups: list[str] = []
 
 
+Lasting = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")]
+
+
+class Lifetimes(Section):
+    """How long what only the estate knows lasts: `90m`, `12h`, `7d`."""
+
+    sign_in: Lasting | None = None
+    workflow: Lasting = "6h"
+    cloud_job: Lasting = "7d"
+
+
 class Credentials(Section):
-    """How an identity becomes a Google credential."""
+    """How an identity becomes a credential of Google's or Azure's."""
 
     on_behalf_of: OnBehalfOf
     google: Google
     own_issuer: OwnIssuer | None = None
+    azure: Azure | None = None
     accounts: Annotated[list[Mapping], Field(min_length=1)]
+    lifetimes: Lifetimes = Lifetimes()
 
 
 class Policy(Section):
@@ -110,6 +127,7 @@ class Gateway(Section):
     upstream: Upstream = Upstream()
     tls: Tls | None = None
     endpoint: Endpoint | None = None
+    databases: HostPort | None = None
     storage: Literal["tunnel", "terminate"] = "tunnel"
     labels: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 1
@@ -149,6 +167,7 @@ class RemitYaml(Section):
     events: list[Transmitter] = []
     environments: Annotated[dict[str, dict[ProjectId, ProjectSection]], Field(min_length=1)]
     services: list[Service] = []
+    databases: list[Database] = []
     credentials: Credentials
     policy: Policy = Policy()
     gateway: Gateway = Gateway()

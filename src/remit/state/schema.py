@@ -11,6 +11,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, func, i
 from remit.model.errors import RemitError
 
 _LOCK = 0x72656D6974  # "remit"
+_PATIENCE_MS = "60000"
 _metadata = MetaData()
 _versions = Table(
     "schema_versions",
@@ -33,6 +34,8 @@ def migrate(engine: Engine, room: str, metadata: MetaData, steps: Sequence[Seque
     wanted = len(steps) + 1
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # two installations that start at once; SQLite has one writer anyway
+            for limit in ("lock_timeout", "statement_timeout"):  # of this transaction: others may be changing tables
+                connection.execute(select(func.set_config(limit, _PATIENCE_MS, True)))  # noqa: FBT003 - its own form
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         _metadata.create_all(connection)
         found = connection.execute(select(_versions.c.version).where(_versions.c.room == room)).scalar()

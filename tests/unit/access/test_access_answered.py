@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from remit.access.answered import AGE, Learn
+from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
+from remit.access.lifetime import Endless
 from remit.model.causes import Cause
 from remit.model.errors import NotRecorded
 from remit.model.wire import Answered, UpstreamAnswer
@@ -65,7 +67,7 @@ class House:
         self.entries.append(dict(entry))
 
     def story(self, **more):
-        rooms = Rooms(*[self] * 11, clock=lambda: AT)
+        rooms = Rooms(*[self] * 11, runs=NoRuns(), lifetimes=Endless(), clock=lambda: AT)
         return Learn(rooms, self.find, **more)
 
     def told(self, *answers, decision="d-1", host=HOST):

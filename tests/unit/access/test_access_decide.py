@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from remit.access.belonging import NoRuns
 from remit.access.decide import LABEL, LEASE_MS, WORKS, Decide, Rooms
-from remit.access.exchange import Exchange
-from remit.model.credential import Credential, Purpose
+from remit.access.exchange import Audience, Exchange, Offer, Target
+from remit.access.lifetime import Endless
+from remit.model.credential import Cloud, Credential, Purpose
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain
 from remit.model.grant import Grant, Wanted
@@ -152,6 +154,8 @@ class House:
             works=self,
             grants=self.doors,
             memberships=self,
+            runs=NoRuns(),
+            lifetimes=Endless(),
             clock=lambda: NOW * 1_000_000,
             labels=self.labels,
         )
@@ -293,17 +297,34 @@ def test_decision_ids_sort_by_time_and_differ():
     assert decision_id(0) != decision_id(0)
 
 
-class Buckets:
-    """catalogue's part of the broker's story."""
+SCOPE = "https://www.googleapis.com/auth/devstorage"
+WRITER, READER = "application-that-writes", "application-that-reads"
 
-    def buckets(self, project):
-        if project != "p":
+
+def asking(kind, mode):
+    def request(names):
+        return Request((Operation(Action(mode, Group.USE), tuple(Resource(kind, name, "p") for name in names)),))
+
+    return request
+
+
+def at_azure(client, mode, *containers):
+    purpose = Purpose(client, ("https://storage.azure.com/.default",), lifetime=5400, cloud=Cloud.AZURE)
+    return Offer(containers, asking("Container", mode), purpose=purpose)
+
+
+class Tokens:
+    """What there is to be had: of Storage by writing and by reading, at Azure of two applications."""
+
+    def offers(self, identity, audience):
+        if audience.project != "p":
             raise Refused(Reason.RESOURCE_UNKNOWN)
-        return ["data", "staging"]
-
-    def request(self, buckets, mode):
-        resources = tuple(Resource("Bucket", name, "p") for name in buckets)
-        return Request((Operation(Action(mode, Group.USE), resources),))
+        if audience.target is Target.BLOB:
+            return [at_azure(WRITER, "write", "one", "two"), at_azure(READER, "read", "one")]
+        return [
+            Offer(("data", "staging"), asking("Bucket", mode), (f"{SCOPE}.{scope}",))
+            for mode, scope in (("write", "read_write"), ("read", "read_only"))
+        ]
 
 
 @dataclass
@@ -319,8 +340,9 @@ class Selective(House):
         return Verdict(outcome, (reason,))
 
 
-def exchange(house, project="p"):
-    return asyncio.run(Exchange(house.rooms(), Buckets())(UnverifiedToken("t"), project, "10.0.0.1"))
+def exchange(house, project="p", target=Target.STORAGE, job="", offers=None):
+    told = Exchange(house.rooms(), offers or Tokens())
+    return asyncio.run(told(UnverifiedToken("t"), Audience(target, project), "10.0.0.1", job))
 
 
 def test_the_broker_narrows_to_the_buckets_that_may_be_written():
@@ -433,6 +455,22 @@ def test_whoever_is_revoked_gets_no_further_and_the_record_names_them(revoked, r
     assert (house.entries[0]["job"], house.entries[0]["epoch"]) == ("j-1", 7)
 
 
+@pytest.mark.promise("V13")
+@pytest.mark.parametrize("ask", [House.run, lambda house: exchange(house, job="j-1")])
+@pytest.mark.parametrize("reason", [Reason.REVOKED, Reason.PLANE_UNAVAILABLE])
+def test_whoever_is_revoked_while_a_credential_is_obtained_is_not_handed_it(ask, reason):
+    class Slow(House):
+        async def obtain(self, identity, token, purpose):
+            self.doors.revoked = Refused(reason)
+            return await super().obtain(identity, token, purpose)
+
+    house = Slow()
+    answer = ask(house)
+    assert (answer.credential, answer.decision.verdict.reasons) == (None, (reason,))
+    permit, outcome = house.entries
+    assert (permit["outcome"], outcome["type"], outcome["reason"]) == ("permit", "outcome", str(reason))
+
+
 def test_what_is_around_the_caller_is_judged_and_recorded():
     house = House(doors=Doors(around={"country": "DE", "risk": "low", "locations": frozenset({"b", "a"})}))
     house.run()
@@ -448,15 +486,12 @@ def test_not_knowing_what_is_around_is_a_refusal():
 
 
 def test_the_broker_asks_for_revocations_too():
-    class Buckets:
-        def buckets(self, project):
-            raise AssertionError
-
-        def request(self, buckets, mode):
+    class Nothing:
+        def offers(self, identity, audience):
             raise AssertionError
 
     house = House(doors=Doors(revoked=Refused(Reason.REVOKED)))
-    answer = asyncio.run(Exchange(house.rooms(), Buckets())(UnverifiedToken("t"), "p", "10.0.0.1", "j-2"))
+    answer = exchange(house, job="j-2", offers=Nothing())
     assert answer.decision.verdict.reasons == (Reason.REVOKED,)
     assert house.doors.asked == [("revoked", DANA, "j-2", NOW)]
     assert house.entries[0]["reasons"] == ["revoked"]
@@ -631,3 +666,116 @@ def test_a_token_that_has_no_room_for_labels_is_not_even_asked_for():
     answer = exchange(house)
     assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.OBLIGATION_UNMET,))
     assert "with" not in house.told
+
+
+# the broker at Azure, whose tokens nobody narrows
+
+
+@pytest.mark.parametrize(
+    ("allowed", "client"),
+    [
+        ({("write", "one"), ("write", "two"), ("read", "one")}, WRITER),
+        ({("write", "one"), ("write", "two")}, WRITER),
+        ({("write", "one"), ("read", "one")}, READER),  # all that the first one opens, or nothing of it
+        ({("read", "one"), ("read", "two")}, READER),
+        ({("write", "one")}, None),
+        ({("write", "two"), ("read", "two")}, None),
+        ((), None),
+    ],
+)
+def test_an_application_at_azure_is_given_as_a_whole_or_not_at_all(allowed, client):
+    house = Selective(allowed=frozenset(allowed))
+    answer = exchange(house, target=Target.BLOB)
+    [entry] = house.entries
+    if client is None:
+        assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.NO_POLICY_PERMITS,))
+        assert (entry["outcome"], entry["account"], "with" in house.told) == ("deny", "", False)
+        return
+    assert house.obtained_for == at_azure(client, "", "").purpose
+    assert (entry["outcome"], entry["account"]) == ("permit", client)
+    assert entry["resources"] == (["one", "two"] if client == WRITER else ["one"])
+    assert "account" not in house.told  # no service account of Google's is mapped for it
+
+
+def test_a_list_that_grew_beyond_what_is_permitted_opens_nothing():
+    class Grown(Tokens):
+        def offers(self, identity, audience):
+            return [at_azure(READER, "read", "one", "new")]
+
+    house = Selective(allowed=frozenset({("read", "one")}))
+    assert exchange(house, target=Target.BLOB, offers=Grown()).credential is None
+
+
+@pytest.mark.parametrize(("left", "obtained"), [(5400, True), (9999, True), (5399, False), (3600, False), (1, False)])
+def test_a_grant_that_ends_before_a_token_of_azures_could_opens_none(left, obtained):
+    wanted = Wanted(f"{TENANT}/dana", "read", Resource("Container", "one", "p"), 3600, "a fire")
+    grant = Grant("g-1", wanted, NOW - 10, NOW + left, 1)
+    house = House(verdict=replace(PERMIT, grants=("g-1",)), doors=Doors(granted=(grant,)))
+    answer = exchange(house, target=Target.BLOB)
+    if obtained:
+        assert house.obtained_for.lifetime == 5400
+    else:
+        assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.OBLIGATION_UNMET,))
+        assert house.entries[0]["outcome"] == "deny"
+
+
+@pytest.mark.promise("V12")
+@pytest.mark.parametrize(
+    ("target", "left", "lifetime"),
+    [
+        (Target.BLOB, 5400, 5400),
+        (Target.BLOB, 5399, None),
+        (Target.BLOB, 10, None),
+        (Target.STORAGE, 3600, 900),
+        (Target.STORAGE, 659, 600),
+        (Target.STORAGE, 359, None),
+    ],
+)
+def test_a_token_ends_before_the_sign_in_is_older_than_policy_wants_it(target, left, lifetime):
+    signed_in = replace(DANA, authentication=Authentication(at=NOW + left - 7200))
+    fresh = replace(PERMIT, obligations=Obligations(("o",), session=7200))
+    house = House(identity=signed_in, verdict=fresh)
+    answer = exchange(house, target=target)
+    if lifetime:
+        assert (answer.credential is not None, house.obtained_for.lifetime) == (True, lifetime)
+    else:
+        assert (answer.credential, answer.decision.verdict.reasons) == (None, (Reason.OBLIGATION_UNMET,))
+        assert "remit login" in answer.decision.verdict.hint
+    # of a workload no sign-in is demanded, however old
+    house.identity = replace(signed_in, principal=replace(DANA.principal, kind=Kind.WORKLOAD))
+    assert exchange(house, target=target).credential is not None
+
+
+def test_a_token_of_azures_has_no_room_for_labels_either():
+    house = House(verdict=replace(PERMIT, obligations=Obligations(("o",), labels=(("team", "fraud"),))))
+    assert exchange(house, target=Target.BLOB).decision.verdict.reasons == (Reason.OBLIGATION_UNMET,)
+    assert "with" not in house.told
+
+
+# the caller's own token
+
+
+def test_the_callers_own_token_is_given_back_with_the_life_that_it_has_left():
+    house = House()
+    answer = exchange(house, "", Target.REMIT)
+    assert answer.credential == Credential(AccessToken("t"), DANA.expires_at, "", ())
+    assert answer.decision.permitted
+    assert (house.told, house.entries) == (["who"], [])
+
+
+@pytest.mark.parametrize(
+    ("house", "reason", "entries"),
+    [
+        (House(identity=Refused(Reason.TOKEN_AUDIENCE)), Reason.TOKEN_AUDIENCE, 0),
+        (House(identity=Refused(Reason.TOKEN_EXPIRED)), Reason.TOKEN_EXPIRED, 0),
+        (House(doors=Doors(revoked=Refused(Reason.REVOKED))), Reason.REVOKED, 1),
+        (House(doors=Doors(revoked=SignInAgain(NOW - 5))), Reason.SIGN_IN_AGAIN, 1),
+        (House(doors=Doors(revoked=Refused(Reason.PLANE_UNAVAILABLE))), Reason.PLANE_UNAVAILABLE, 1),
+        (House(doors=Doors(revoked=OSError())), Reason.PLANE_UNAVAILABLE, 0),
+    ],
+)
+def test_whoever_is_nobody_or_was_revoked_gets_not_even_their_own_token(house, reason, entries):
+    answer = exchange(house, "", Target.REMIT, "j-2")
+    assert (answer.credential, answer.decision.verdict.reasons) == (None, (reason,))
+    assert len(house.entries) == entries
+    assert all(entry["job"] == "j-2" for entry in house.entries)

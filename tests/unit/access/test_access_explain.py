@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from remit.access.asking import Caller
+from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
 from remit.access.explain import OWN, Explain, Remembered
+from remit.access.lifetime import Endless
 from remit.model.decision import Circumstances, DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused
 from remit.model.explanation import Change, Condition, Explanation, Means, PolicyTold, QuestionTold, Repair
@@ -174,7 +176,7 @@ class House:
         return self._give(self.approving)
 
     def __call__(self, decision, *, full=False):
-        rooms = Rooms(*[self] * 11, clock=lambda: NOW * 1_000_000)
+        rooms = Rooms(*[self] * 11, runs=NoRuns(), lifetimes=Endless(), clock=lambda: NOW * 1_000_000)
         story = Explain(rooms, self.find, self, self, self.approvers)
         return asyncio.run(story(CALLER, decision, full=full))
 
@@ -242,7 +244,13 @@ def test_explanations_are_looked_for_one_at_a_time():
             return EXPLAINED
 
     house = Busy()
-    story = Explain(Rooms(*[house] * 11, clock=lambda: NOW * 1_000_000), house.find, house, house, house.approvers)
+    story = Explain(
+        Rooms(*[house] * 11, runs=NoRuns(), lifetimes=Endless(), clock=lambda: NOW * 1_000_000),
+        house.find,
+        house,
+        house,
+        house.approvers,
+    )
 
     async def together():
         return await asyncio.gather(*(story(CALLER, "d-own") for _ in range(5)))

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from remit.access.asking import Caller
+from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
 from remit.access.hypothesis import NAME, members
+from remit.access.lifetime import Endless
 from remit.access.request import Ask, Said, Wish
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused
@@ -25,7 +27,6 @@ OTHER_TID = TID.replace("01", "02")
 PROJECT = Resource("Project", "//cloudresourcemanager.googleapis.com/projects/p", "p")
 LAUNCH = Action("customJobs.create", Group.LAUNCH)
 WISH = Wish("customJobs.create", "p", 7200, "the nightly run is broken")
-JOB = "j-" + "1" * 26
 POLICY = DeterminingPolicy("p1", "permit")
 PERMIT = Verdict(Outcome.PERMIT, (Reason.POLICY_PERMITS,), (POLICY,), "v1")
 DENY = Verdict(Outcome.DENY, (Reason.NO_POLICY_PERMITS,), policy_version="v1")
@@ -137,14 +138,6 @@ class House:
         self.steps.append((str(step), who.principal.key, asked, because, decision))
         return self._tell("effect", self.effect or asked)
 
-    async def start(self, who, job, name, *, at):
-        self.steps.append(("start", who.principal.key, job, name))
-        return self._tell("effect", self.effect or ("g-1",))
-
-    async def end(self, who, job, *, at):
-        self.steps.append(("end", who.principal.key, job))
-        return self._tell("effect", self.effect or ("g-1",))
-
     async def find(self, grant):
         return self._tell("what", self.kept)
 
@@ -171,6 +164,8 @@ class House:
             works=self,
             grants=self,
             memberships=self,
+            runs=NoRuns(),
+            lifetimes=Endless(),
             clock=lambda: NOW * 1_000_000,
         )
         named = frozenset(self.actions) - self.alike
@@ -189,7 +184,7 @@ class House:
 def reason(ruling):
     assert not ruling.done
     assert not ruling.decision.permitted
-    assert (ruling.grants, ruling.ids) == ((), ())
+    assert ruling.grants == ()
     return ruling.decision.verdict.reasons[0]
 
 
@@ -529,35 +524,3 @@ def test_a_workload_sees_its_own_only():
     house = House(identity=somebody("pipeline", kind=Kind.WORKLOAD), mine=(KEPT,), others_=(KEPT,))
     assert len(house.shown().grants) == 1
     assert (house.judged, house.entries) == ([], [])
-
-
-# runs
-
-
-def test_a_run_takes_what_waits_for_it_and_gives_it_back():
-    house = House()
-    started = asyncio.run(house.story.start(CALLER, JOB, "nightly"))
-    ended = asyncio.run(house.story.end(CALLER, JOB))
-    assert (started.done, started.ids, ended.done, ended.ids) == (True, ("g-1",), True, ("g-1",))
-    assert house.steps == [("start", KEY, JOB, "nightly"), ("end", KEY, JOB)]
-    assert house.told[:5] == ["who", "still", f"still {JOB}", "effect", "count"]
-    assert house.entries == []
-
-
-@pytest.mark.parametrize(
-    ("job", "name"),
-    [("", "nightly"), ("j-1", "nightly"), (JOB.upper(), "nightly"), (f"{JOB}\n", "n"), (JOB, ""), (JOB, "a b")],
-)
-def test_a_run_has_an_id_and_a_name(job, name):
-    house = House()
-    assert reason(asyncio.run(house.story.start(CALLER, job, name))) is Reason.REQUEST_MALFORMED
-    if name == "nightly":
-        assert reason(asyncio.run(house.story.end(CALLER, job))) is Reason.REQUEST_MALFORMED
-    assert house.steps == []
-
-
-def test_a_revoked_run_does_not_start():
-    house = House()
-    house.check = lambda identity, job, now: house._tell("still", Refused(Reason.REVOKED) if job else None)
-    assert reason(asyncio.run(house.story.start(CALLER, JOB, "nightly"))) is Reason.REVOKED
-    assert house.steps == []

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from remit.access.asking import Caller
+from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
+from remit.access.lifetime import Endless
 from remit.access.revoke import Known, Revoke, Wish
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused
@@ -15,7 +17,7 @@ from remit.model.operation import INSTALLATION
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.record import Recorded
-from remit.model.revocation import Revocation, Scope
+from remit.model.revocation import ENDED_RUN, Revocation, Scope
 from remit.model.secret import UnverifiedToken
 
 NOW = 1_800_000_000
@@ -49,6 +51,21 @@ class Held:
     arbiters: tuple = ("a",)
     fenced: tuple = ()
     took_ms: int = 80
+
+
+SOURCE = "operator"
+
+
+@dataclass(frozen=True)
+class Stands:
+    """A revocation that is in force."""
+
+    at: int
+    source: str
+
+    @property
+    def revocation(self):
+        return Revocation(Scope.JOB, "j-1", locked=True, source=self.source)
 
 
 @dataclass
@@ -106,7 +123,7 @@ class House:
         return self._tell("effect", self.effect)
 
     def standing(self, now):
-        return self._tell("effect", [now])
+        return self._tell("effect", [Stands(now, SOURCE), Stands(now, ENDED_RUN)])
 
     def seen(self, name):
         self.told.append("whom")
@@ -125,6 +142,8 @@ class House:
             works=self,
             grants=self,
             memberships=self,
+            runs=NoRuns(),
+            lifetimes=Endless(),
             clock=lambda: NOW * 1_000_000,
         )
         return Revoke(rooms, self, Known(frozenset({TID, "github"}), self.seen))
@@ -249,7 +268,7 @@ def test_the_list_is_an_action_of_its_own():
     house = House()
     ruling = house.listed()
     assert house.request.first.action.id == "remit.revocations.list"
-    assert ruling.standing == (NOW,)
+    assert ruling.standing == (Stands(NOW, SOURCE),)  # runs that are over are nobody's to lift
     assert house.entries[0]["method"] == "GET"
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from remit.access.asking import Caller
 from remit.access.assumed import PLAIN, Assumed
+from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
+from remit.access.lifetime import Endless
 from remit.access.who import Asking, Who
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused, SignInAgain
@@ -164,7 +166,7 @@ class House:
         return self._give(self.recent)
 
     def story(self):
-        rooms = Rooms(*[self] * 11, clock=lambda: NOW * 1_000_000)
+        rooms = Rooms(*[self] * 11, runs=NoRuns(), lifetimes=Endless(), clock=lambda: NOW * 1_000_000)
         return Who(rooms, self, self, self, self.lately)
 
     def can(self, who="", assumed=PLAIN, action="predict", resource="p", caller=CALLER):
@@ -235,6 +237,8 @@ def test_a_lesser_risk_of_one_s_own_cannot_be_supposed(house):
         Assumed(peer="10.0.0.1/8"),
         Assumed(risk="fine"),
         Assumed(job="x y"),
+        Assumed(outlived=("Sign in",)),
+        Assumed(outlived=("x" * 33,)),
         Assumed(job="x" * 65),
     ],
 )
@@ -243,6 +247,14 @@ def test_what_no_request_could_come_with_is_refused_before_anybody_is_asked(hous
     answer = house.can(who, assumed)
     assert answer.decision.verdict.reasons == (Reason.REQUEST_MALFORMED,)
     assert (house.judged, house.entries, answer.subjects) == ([], [], ())
+
+
+@pytest.mark.promise("N2")
+def test_what_the_work_would_outlive_can_be_supposed(house):
+    answer = house.can(assumed=Assumed(outlived=("grant",)))
+    [(_, _, circumstances)] = house.judged
+    assert circumstances.outlived == {"grant"}
+    assert dict(answer.told)["outlived"] == ["grant"]
 
 
 def test_the_account_that_work_would_run_as_is_asked_too(house):

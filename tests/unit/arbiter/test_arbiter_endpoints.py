@@ -10,15 +10,18 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
+from remit.access.exchange import Audience, Target
 from remit.arbiter import refusal
 from remit.arbiter.account import Account
 from remit.arbiter.answered import Answered
 from remit.arbiter.application import Endpoints, application, serve
 from remit.arbiter.check import Check
+from remit.arbiter.database import Database
 from remit.arbiter.events import Events
 from remit.arbiter.explain import Why
 from remit.arbiter.grants import Grants
 from remit.arbiter.health import Health
+from remit.arbiter.jobs import Jobs
 from remit.arbiter.person import Person
 from remit.arbiter.revoke import Revocations
 from remit.arbiter.sign_in import SignInPages
@@ -83,8 +86,8 @@ class House:
     async def learn(self, decision, host, answer):
         return None
 
-    async def exchange(self, token, project, peer, job):
-        self.exchanged.append((token.reveal(), project, peer, job))
+    async def exchange(self, token, audience, peer, job):
+        self.exchanged.append((token.reveal(), audience, peer, job))
         return self.answer
 
     async def authenticate(self, token, now):
@@ -110,7 +113,7 @@ class House:
             Endpoints(
                 check=Check(self.decide),
                 answered=Answered(self.learn),
-                token=Token(self.exchange, clock),
+                token=Token(self.exchange, clock, "tid"),
                 person=Person(self.authenticate, self.decisions.get, clock),
                 health=Health({name: self.probe(name) for name in self.wrong}, {"people": lambda: self.noted}),
                 configuration={"tenant": "tid"},
@@ -118,6 +121,8 @@ class House:
                 questions=WhoMay(self),
                 why=Why(self),
                 grants=Grants(self),
+                jobs=Jobs(self),
+                database=Database(self, self, self.decisions.get, lambda *_: False),
                 events=Events(self.receive, clock),
                 sign_in=SignInPages(self, clock),
                 account=Account(self, "https://host.example", clock),
@@ -387,7 +392,7 @@ def test_an_exchange_answers_as_rfc_8693_says(house, client):
         "decision": house.answer.decision.id,
     }
     assert answer.headers["cache-control"] == "no-store"
-    assert house.exchanged == [("dana", "contoso-fraud-test", "10.0.0.9", "")]
+    assert house.exchanged == [("dana", Audience(Target.STORAGE, "contoso-fraud-test"), "10.0.0.9", "")]
 
 
 @pytest.mark.parametrize(
@@ -397,7 +402,7 @@ def test_an_exchange_answers_as_rfc_8693_says(house, client):
         ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
         ({"subject_token": None}, "invalid_request"),
         ({"subject_token": ""}, "invalid_request"),
-        ({"subject_token_type": "urn:ietf:params:oauth:token-type:id_token"}, "invalid_request"),
+        ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"}, "invalid_request"),
         ({"audience": None}, "invalid_target"),
         ({"audience": "//storage.googleapis.com/projects/"}, "invalid_target"),
         ({"audience": "//storage.googleapis.com/projects/a/b"}, "invalid_target"),

@@ -1,4 +1,4 @@
-"""`/v1/grants` and `/v1/jobs`: the form of what is asked, and of every answer."""
+"""`/v1/grants`: the form of what is asked, and of every answer."""
 
 import asyncio
 import json
@@ -90,19 +90,10 @@ class House:
     async def show(self, caller, *, everything):
         return self._ruling("show", caller, everything, grants=(Told(self.kept, mine=False, may_approve=True),))
 
-    async def start(self, caller, job, name):
-        return self._ruling("start", caller, job, name, ids=("g-1", "g-2"))
-
-    async def end(self, caller, job):
-        return self._ruling("end", caller, job, ids=("g-1",))
-
     def send(self, method="POST", path="/v1/grants", **arguments):
         async def send():
             endpoint = Grants(self, ORIGIN)
-            routes = [
-                Route("/v1/grants", endpoint.grants, methods=["GET", "POST"]),
-                Route("/v1/jobs", endpoint.jobs, methods=["POST", "DELETE"]),
-            ]
+            routes = [Route("/v1/grants", endpoint.grants, methods=["GET", "POST"])]
             transport = httpx.ASGITransport(Starlette(routes=routes))
             async with httpx.AsyncClient(transport=transport, base_url="http://host.example") as client:
                 return await client.request(method, path, **arguments)
@@ -150,21 +141,10 @@ def test_a_grant_is_shown_as_it_is_at_the_time(house):
     assert house.send("GET").json()["grants"][0]["state"] == "ended"
 
 
-def test_runs_begin_and_end(house):
-    headers = {"authorization": "Bearer t"}
-    assert house.send("POST", "/v1/jobs", json={"job": JOB, "name": "nightly"}, headers=headers).json() == {
-        "grants": ["g-1", "g-2"]
-    }
-    assert house.send("DELETE", f"/v1/jobs?job={JOB}", headers=headers).json() == {"grants": ["g-1"]}
-    assert [(what, *rest) for what, _, *rest in house.asked] == [("start", JOB, "nightly"), ("end", JOB)]
-
-
 CALLS = [
     ("GET", "/v1/grants", None),
     ("POST", "/v1/grants", {"ask": ASK}),
     ("POST", "/v1/grants", {"grant": "g-1", "say": "approve"}),
-    ("POST", "/v1/jobs", {"job": JOB, "name": "n"}),
-    ("DELETE", "/v1/jobs", None),
 ]
 
 
@@ -265,14 +245,5 @@ def test_two_sessions_are_none(house):
 )
 def test_what_is_not_understood_asks_nobody(house, body):
     answer = house.send(content=body)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
-    assert house.asked == []
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"job": "j-1"}', b'{"job": 1, "name": "n"}', b'{"job": "a", "name": "b", "x": 1}']
-)
-def test_a_run_that_is_not_understood_asks_nobody(house, body):
-    answer = house.send("POST", "/v1/jobs", content=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert house.asked == []

@@ -12,7 +12,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from remit.access.belonging import NoRuns
 from remit.access.decide import Decide, Rooms
+from remit.access.lifetime import Endless
 from remit.arbiter.application import API_PATHS, API_PREFIXES
 from remit.arbiter.check import Check
 from remit.identity.browser.return_address import return_address
@@ -128,6 +130,8 @@ def ask(house, *headers, method="GET", host="board.service", path=f"/check{TARGE
         works=house,
         grants=house,
         memberships=house,
+        runs=NoRuns(),
+        lifetimes=Endless(),
         clock=lambda: NOW * 1_000_000,
         labels=True,
     )

@@ -19,10 +19,11 @@ from remit.assembly.trust import ApplicationReviewer, PolicyWants
 from remit.audit.query import Query
 from remit.audit.recorder import LedgerRecorder
 from remit.credentials.hop import Token
+from remit.credentials.lifetimes import Lifetimes
 from remit.gateway.admin import Admin
 from remit.gateway.certificates import ensure
+from remit.grants.runs import RunView
 from remit.model.errors import NotRecorded, Refused, RemitError, SettingsInvalid
-from remit.model.reasons import Reason
 from remit.model.record import Recorded
 from remit.model.secret import AccessToken
 from remit.settings.read import read
@@ -289,6 +290,14 @@ def test_the_house_opens_answers_and_closes(installed):
     assert row.reasons == ("token_missing",)
 
 
+def test_the_house_knows_whose_runs_are_and_what_ends(installed):
+    async def story():
+        async with arbiter.house(installed) as house:
+            return type(house.rooms.runs), type(house.rooms.lifetimes), house.rooms.runs.of("j-" + "1" * 26)
+
+    assert asyncio.run(story()) == (RunView, Lifetimes, None)
+
+
 def test_a_ledger_and_an_access_log_that_fail_turn_readiness_red(installed):
     async def story():
         full = replace(installed, audit=replace(installed.audit, minimum_free_bytes=1 << 60))
@@ -408,18 +417,6 @@ def test_the_arbiter_runs_until_it_is_told(installed):
 
 
 # rooms, trust, serve
-
-
-def test_buckets_belong_to_projects(settings):
-    found = rooms.Buckets(settings.estate)
-    assert found.buckets("contoso-churn-prod") == ("contoso-churn-prod-data",)
-    assert found.buckets("100000000003") == ("contoso-churn-prod-data",)
-    for project in ("", "other"):
-        with pytest.raises(Refused) as caught:
-            found.buckets(project)
-        assert caught.value.reason is Reason.RESOURCE_UNKNOWN
-    request = found.request(["contoso-churn-prod-data"], "read")
-    assert request.first.resources[0].project == "contoso-churn-prod"
 
 
 def test_the_hops_go_where_the_environment_says(settings, monkeypatch):

@@ -198,6 +198,27 @@ def test_what_passed_without_a_decision_can_be_left_out_but_a_refusal_never_is(p
     assert [row.status for row in place.ask(everything=False)] == [401, 503]
 
 
+@pytest.mark.promise("T3")
+@pytest.mark.parametrize("query", [{"action": "predict"}, {"resource": "databases/claims"}, {"who": ADA}])
+def test_what_ran_on_a_database_stands_in_the_timeline(place, decided, query):
+    ran = {
+        "type": "statements",
+        "schema": "statements/1",
+        "decision": decided(1)["decision"],
+        "at": AT + 9,
+        "principal": ADA,
+        "resource": "//remit/projects/contoso-fraud-test/databases/claims/roles/reader",
+        "count": 3,
+        "fingerprints": ["a", "b"],
+        "counts": ["2", "1"],
+        "statements": ["select ? from claims", "begin"],
+    }
+    place.ledger().append([Entry.of(decided(1, principal=ADA)), Entry.of(ran)])
+    (row,) = [row for row in place.ask(**query) if row.kind == "statements"]
+    assert (row.principal, row.resource, row.outcome) == (ADA, ran["resource"], "ran")
+    assert row.detail == "3: select ? from claims; begin"
+
+
 @pytest.mark.parametrize("query", [{"who": ADA}, {"who": "os/sam"}, {"resource": ADA[-12:]}, {"outcome": "revoke"}])
 def test_a_revocation_is_found_by_whom_it_ended_and_by_who_asked(place, query):
     entry = {

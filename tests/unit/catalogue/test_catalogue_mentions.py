@@ -290,6 +290,18 @@ def test_nothing_hides_a_stranger_in_free_json(names, *, data, value):
         rules.read(METHODS["pipelineJobs.create"], message, names.place(L), names, "parent")
 
 
+@pytest.mark.parametrize("value", [1, 1.0, -2, 2.5, 2**60 + 1, 1e300, True, "x"])
+def test_a_number_in_free_json_is_one_label_in_a_struct_and_over_rest(names, value):
+    body = {"labels": {"a": value}}
+    message = CALLS["v1.PipelineService/CreatePipelineJob"].request()
+    json_format.ParseDict(
+        {"pipelineJob": {"pipelineSpec": body}}, message, descriptor_pool=message.DESCRIPTOR.file.pool
+    )
+    typed = rules.read(METHODS["pipelineJobs.create"], message, names.place(L), names, "parent")
+    opaque = rules.read_opaque(METHODS["pipelineJobs.create"], body, names.place(L), names)
+    assert typed.work.labels == opaque.work.labels != frozenset()
+
+
 @given(data=st.data())
 @QUIET
 def test_free_json_reads_alike_in_a_struct_and_over_rest(names, data):

@@ -192,6 +192,13 @@ def test_other_work_is_counted_too(work):
     assert (found.replicas, found.accelerator_count, found.duration) == (15, 6, 0)
 
 
+def test_a_schedule_has_no_end_however_short_each_of_its_runs_is(work):
+    job = {"executionTimeout": "60s", "customEnvironmentSpec": {"machineSpec": GPU}}
+    runs = {"createNotebookExecutionJobRequest": {"notebookExecutionJob": job}, "maxRunCount": 2}
+    assert work("schedules.create", "CreateSchedule", {"schedule": runs}).duration == 0
+    assert work("schedules.patch", "UpdateSchedule", {"schedule": runs}).duration == 0
+
+
 def test_a_pipelines_free_json_is_added_up(work):
     executor = {
         "container": {

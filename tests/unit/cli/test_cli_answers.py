@@ -63,28 +63,29 @@ class Broker:
     def __init__(self, url):
         assert url == URL
 
-    def storage_token(self, token, project):
+    def exchange(self, token, audience):
         if self.trouble:
             raise self.trouble
-        return Exchanged(AccessToken(f"ya29.{project}"), 900)
+        return Exchanged(AccessToken(f"for.{audience.rpartition('/')[2]}"), 900)
 
 
 @pytest.fixture
 def installation(monkeypatch):
-    monkeypatch.setattr(sign_in, "current", SignIn)
+    monkeypatch.setattr(sign_in, "current", lambda *_: SignIn())
     monkeypatch.setattr(broker, "Broker", Broker)
     return monkeypatch
 
 
-def test_token(run, installation):
-    assert run("token", "gs://p") == (0, "ya29.p\n", "")
-    assert json.loads(run("token", "gs://p", "--json")[1]) == {
-        "access_token": "ya29.p",
-        "expires_in": 900,
-        "token_type": "Bearer",
-    }
+@pytest.mark.parametrize("resource", ["gs://p", "az://p", "postgresql://p", "sql://p", "remit"])
+def test_token(run, installation, resource):
+    shown = f"for.{resource.rpartition('/')[2]}"
+    assert run("token", resource) == (0, f"{shown}\n", "")
+    for words in (("--json",), ("--format", "json")):
+        found = json.loads(run("token", resource, *words)[1])
+        assert found.pop("expires_in") in (899, 900)
+        assert found == {"access_token": shown, "token_type": "Bearer"}
     installation.setattr(Broker, "trouble", Refused(Reason.NO_POLICY_PERMITS, "no bucket"))
-    assert run("token", "gs://p") == (1, "", "error: no bucket\n")
+    assert run("token", resource) == (1, "", "error: no bucket\n")
 
 
 @pytest.fixture

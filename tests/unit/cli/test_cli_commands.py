@@ -19,7 +19,6 @@ from remit.cli import audit, catalogue, output
 from remit.cli.audit import moment
 from remit.model.errors import Refused, RemitError
 from remit.model.reasons import Reason
-from remit.model.secret import AccessToken
 from remit.settings.read import read
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso" / "remit.yaml"
@@ -28,6 +27,7 @@ GROUPS = {
     "trust": ("verify",),
     "audit": ("query", "verify"),
     "policy": ("check", "diff", "init", "schema", "test"),
+    "doctor": ("lifetime",),
 }
 EVERY = [(name,) for name in remit.cli._COMMANDS] + [(name, sub) for name, subs in GROUPS.items() for sub in subs]
 
@@ -66,7 +66,7 @@ def test_the_groups_hold_what_the_tests_know():
 
 def test_every_command_has_json(run):
     for words in EVERY:
-        if words not in {("lab",), ("trust",), ("audit",), ("policy",), ("serve",), ("run",)}:
+        if words not in {("lab",), ("trust",), ("audit",), ("policy",), ("doctor",), ("serve",), ("run",)}:
             assert "--json" in run(*words, "--help")[1], words
 
 
@@ -84,16 +84,16 @@ def test_the_version(run):
     [
         (("frobnicate",), "no such command 'frobnicate'", "run `remit --help`"),
         (("--frob",), "no such option", "run `remit --help`"),
-        (("token",), "missing argument 'gs://PROJECT|remit'", "run `remit token --help`"),
+        (("token",), "missing argument 'gs://PROJECT|az://PROJECT", "run `remit token --help`"),
         (("run", "--", "true"), "missing option '--project'", "run `remit run --help`"),
         (("audit", "query", "--limit", "0"), "invalid value for '--limit'", "run `remit audit query --help`"),
         (("audit", "query", "--outcome", "x"), "invalid value for '--outcome'", "run `remit audit query --help`"),
         (
             ("token", "s3://x"),
             "`s3://x` is not a resource that a token can be had for",
-            "name a project: gs://PROJECT, or `remit`",
+            "name a project: gs://PROJECT, az://PROJECT",
         ),
-        (("token", "gs://"), "`gs://` is not a resource", "name a project: gs://PROJECT, or `remit`"),
+        (("token", "gs://"), "`gs://` is not a resource", "name a project: gs://PROJECT, az://PROJECT"),
         (("whoami",), "nobody is signed in on this machine", "run `remit login --url URL`"),
         (("token", "gs://p"), "nobody is signed in on this machine", "run `remit login --url URL`"),
         (("run", "--project", "p", "--", "true"), "nobody is signed in", "run `remit login --url URL`"),
@@ -257,16 +257,3 @@ def test_the_module_is_the_command():
     found = subprocess.run([sys.executable, "-m", "remit.cli", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("remit, version")
     assert audit.command.help.startswith("Ask the record")
-
-
-@pytest.mark.parametrize(
-    ("words", "printed"),
-    [((), "eyJ.a.b\n"), (("--json",), '{"access_token": "eyJ.a.b", "token_type": "Bearer"}\n')],
-)
-def test_ones_own_token_for_the_second_door(run, monkeypatch, words, printed):
-    class Signed:
-        def token(self):
-            return AccessToken("eyJ.a.b")
-
-    monkeypatch.setattr("remit.sdk.sign_in.current", Signed)
-    assert run("token", "remit", *words) == (0, printed, "")

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from remit.grants.view import EVERY, FRESH, GrantView
+from remit.grants.following import EVERY, FRESH
+from remit.grants.view import GrantView
 from remit.model.grant import Step
 
 NOW = 1_800_000_000  # as the house begins

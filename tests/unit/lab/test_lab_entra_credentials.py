@@ -135,3 +135,59 @@ def test_capabilities_of_an_application_are_shown(world):
     capable = '{"access_token":{"xms_cc":{"values":["CP1"]}}}'
     more = {"client_assertion": world.machine(identity=contoso.FRAUD_PIPELINE), "client_assertion_type": ASSERTION}
     assert peek(own(world, **more, claims=capable)[1]["access_token"])[1]["xms_cc"] == ["CP1"]
+
+
+# Remit's own issuer, whose discovery document nobody can reach here
+
+
+REMIT = SigningKey()
+WRITER = contoso.azure.FRAUD_TEST_STORAGE
+STORAGE = "https://storage.azure.com/.default"
+
+
+def vouched(world, key=REMIT, client=WRITER.id, scope=STORAGE, **changes):
+    now = int(time.time())
+    claims = {
+        "iss": contoso.REMIT_ISSUER,
+        "sub": "remit/contoso-fraud-test/Pipeline",
+        "aud": contoso.EXCHANGE_AUDIENCE,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 600,
+        **changes,
+    }
+    return world.token(
+        grant_type="client_credentials",
+        client_id=client,
+        scope=scope,
+        client_assertion=key.sign(claims),
+        client_assertion_type=ASSERTION,
+    )
+
+
+def test_azures_applications_trust_remits_issuer_by_the_keys_that_were_uploaded(world):
+    refused(vouched(world), 700027)  # nobody knows its keys yet
+    keys = {"keys": [REMIT.public(contoso.REMIT_ISSUER)]}
+    world.clouds.commands()["provider_keys"]({"name": "remit", "jwks": keys})
+    status, answer = vouched(world)
+    assert status == 200
+    claims = peek(answer["access_token"])[1]
+    assert (claims["aud"], claims["appid"], claims["oid"]) == (contoso.azure.STORAGE.uri, WRITER.id, WRITER.principal)
+    assert (claims["ver"], claims["idtyp"]) == ("1.0", "app")
+    refused(vouched(world, key=SigningKey()), 700027)
+    refused(vouched(world, sub="remit/contoso-fraud-test/DataScientist"), 700213)
+    refused(vouched(world, sub="Remit/contoso-fraud-test/Pipeline"), 700213)
+    refused(vouched(world, iss="https://other.example"), 700211)
+    refused(vouched(world, aud="https://iam.googleapis.com/x"), 700212)
+    refused(vouched(world, client=contoso.azure.FRAUD_TEST_READER.id), 700213)
+    refused(vouched(world, client=contoso.REMIT.id), 700211)
+    refused(vouched(world, exp=int(time.time()) - 600, nbf=0), 700024)
+    for scope in ("https://ossrdbms-aad.database.windows.net/.default", "https://database.windows.net//.default"):
+        assert vouched(world, scope=scope)[0] == 200
+
+
+def test_every_role_at_azure_is_on_a_container(world):
+    principals = {app.principal for app in contoso.azure.CLIENTS}
+    assert {each.principal for each in contoso.azure.ASSIGNMENTS} == principals
+    assert {each.container for each in contoso.azure.ASSIGNMENTS} == set(contoso.azure.CONTAINERS)
+    assert {each.app for each in contoso.azure.FEDERATIONS} == {app.id for app in contoso.azure.CLIENTS}

@@ -1,9 +1,12 @@
 """The words: secrets that cannot print, names that sort, reasons that are complete, records that are flat."""
 
 import copy
+import itertools
 import json
 import pickle
+import random
 import re
+import secrets
 import traceback
 from dataclasses import asdict, replace
 
@@ -24,7 +27,7 @@ from remit.model.errors import (
     SettingsInvalid,
     TrustBroken,
 )
-from remit.model.estate import Estate, Project
+from remit.model.estate import Database, Estate, Project, Service, ServiceKind
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decided_at, decision_id
 from remit.model.operation import Action, Group, Operation, Request, Resource
@@ -36,6 +39,7 @@ from remit.model.wire import WireRequest
 
 HIDDEN = "ya29.hidden-value"
 RESOURCE = Resource("Project", "//cloudresourcemanager.googleapis.com/projects/p", "p")
+SEED = secrets.randbits(32)
 REQUEST = Request((Operation(Action("launch", Group.LAUNCH), (RESOURCE,), "trainer@p"),))
 IDENTITY = Identity(
     principal=Principal("https://issuer", "tenant", "dana", Kind.PERSON),
@@ -238,3 +242,36 @@ def test_a_repeated_header_has_no_single_value():
         wire.header("b")
     assert wire.grpc
     assert not replace(wire, headers=()).grpc
+
+
+def test_the_estate_looks_up_as_if_it_read_on_from_the_first():
+    chance, number = random.Random(SEED), itertools.count()
+    print(f"seed {SEED}")
+    words = [f"w{each}" for each in range(12)]
+
+    def some():
+        return tuple(chance.sample(words, chance.randrange(4)))
+
+    for _ in range(200):
+        estate = Estate(
+            tuple(
+                Project(chance.choice(words), chance.choice(words), "test", (), some(), some(), some())
+                for _ in range(chance.randrange(6))
+            ),
+            tuple(Service(chance.choice(words), "p", ServiceKind.WEB, f"{next(number)}") for _ in range(4)),
+            databases=tuple(Database(chance.choice(words), "p", some()) for _ in range(4)),
+        )
+        assert estate == pickle.loads(pickle.dumps(estate))  # noqa: S301 - worker processes get it so
+        agents = [each for project in estate.projects for each in project.agents]
+        for name in (*words, *agents, *(f"{word}.service" for word in words), ""):
+            projects = estate.projects
+            found = (
+                (estate.project(name), [each for each in projects if name in {each.id, each.number}]),
+                (estate.owner_of_bucket(name), [each for each in projects if name in each.buckets]),
+                (estate.owner_of_container(name), [each for each in projects if name in each.containers]),
+                (estate.owner_of_account(name), [each for each in projects if name in (*each.accounts, *each.agents)]),
+                (estate.service(name), [each for each in estate.services if name == each.known_as]),
+                (estate.database(name), [each for each in estate.databases if name == each.name]),
+            )
+            for known, all_ in found:
+                assert known is (all_[0] if all_ else None)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from remit.model.decision import Circumstances
-from remit.model.estate import Estate, Project
+from remit.model.estate import Database, Estate, Project
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.operation import (
     ACCESS_ACTIONS,
@@ -38,6 +38,10 @@ ACTIONS = {
     "storage.objects.list": Group.OBSERVE,
     "storage.objects.insert": Group.CHANGE,
     "storage.objects.delete": Group.CHANGE,
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read": Group.USE,
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write": Group.CHANGE,
+    "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete": Group.CHANGE,
+    "postgresql.databases.connect": Group.USE,
     "aiplatform.projects.locations.datasets.create": Group.CHANGE,
     "aiplatform.projects.locations.datasets.import": Group.CHANGE,
     "aiplatform.projects.locations.datasets.export": Group.CHANGE,
@@ -88,6 +92,7 @@ class World:
                     f"{name}@contoso-fraud-test.iam.gserviceaccount.com"
                     for name in ("ml-engineer", "data-scientist", "auditor", "trainer")
                 ),
+                ("contosofraudtest/features", "contosofraudtest/staging"),
             ),
             Project(
                 "contoso-fraud-prod",
@@ -96,6 +101,7 @@ class World:
                 ("us-central1",),
                 ("contoso-fraud-prod-data", "contoso-fraud-prod-staging"),
                 tuple(f"{name}@contoso-fraud-prod.iam.gserviceaccount.com" for name in ("ml-engineer", "trainer")),
+                ("contosofraudprod/features",),
             ),
             Project(
                 "contoso-churn-prod",
@@ -105,7 +111,11 @@ class World:
                 ("contoso-churn-prod-data",),
                 ("churn-trainer@contoso-churn-prod.iam.gserviceaccount.com",),
             ),
-        )
+        ),
+        databases=(
+            Database("features", "contoso-fraud-test", ("features_reader", "features_writer")),
+            Database("features-prod", "contoso-fraud-prod", ("features_reader",)),
+        ),
     )
 
     @property

@@ -362,7 +362,7 @@ def test_every_policy_in_the_documentation_loads(judge_of):
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     blocks = re.findall(r"```cedar\n(.*?)```", text, re.DOTALL)
     (obligations,) = [block for block in blocks if "@approvals" in block]
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     judge_of(*(block for block in blocks if block is not obligations), obligations=obligations)
 
 

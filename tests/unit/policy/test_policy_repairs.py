@@ -249,6 +249,25 @@ def test_the_cheapest_comes_first(mended):
     ]
 
 
+@pytest.mark.promise("N2")
+@pytest.mark.parametrize(
+    ("clause", "lines"),
+    [
+        ("unless { context.outlived.isEmpty() }", [["work"]]),
+        ('when { context.outlived.contains("grant") }', [["work"]]),
+        ('when { context.outlived.containsAny(["grant", "sign-in"]) }', [["work"]]),
+        ('unless { ["sign-in"].containsAll(context.outlived) }', [["work"]]),
+        ('unless { context.outlived.contains("workflow") }', []),
+    ],
+)
+def test_work_that_outlives_something_is_made_shorter(mended, clause, lines):
+    told = mended((PERMIT, ""), (FORBID, clause), outlived=frozenset({"sign-in", "grant"}))
+    assert told.lines == lines
+    assert [change.command for each in told.repairs for change in each.changes] == ["remit doctor lifetime"] * len(
+        lines
+    )
+
+
 def test_a_permit_and_a_forbid_together(mended):
     told = mended(
         (PERMIT, f'when {{ principal in Group::"{HARD}" && context.device.managed }}'),

@@ -57,7 +57,13 @@ when { [Person::"p"].containsAll([]) && (1 > 2 || 3 <= 4) && "a" != "b" };
 
 @pytest.fixture(scope="module")
 def ground(world):
-    return Ground(world.actions, frozenset(NAMED), base_entities(world.estate))
+    scopes = [
+        *(f"{scope}, action, resource" for scope in principal_scopes(world)),
+        *(f"principal, {scope}, resource" for scope in action_scopes()),
+    ]
+    texts = [*(f"({scope});" for scope in scopes), *(f"(principal, action, resource) {each};" for each in CONDITIONS)]
+    trees = cedarpy.PolicySet.from_str("".join(f"permit{text}" for text in texts)).to_pst().static_policies
+    return Ground(world.actions, trees.values(), base_entities(world.estate))
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +394,7 @@ def test_a_line_holds_everything_above_once_and_ends():
 
 
 def test_the_ground_knows_what_the_engines_entities_are_in(ground):
-    above = parents(str(ground._entities))
+    above = parents(json.loads(str(ground.admit("[]", frozenset(ground._base)))))
     assert above["Project", "contoso-fraud-prod"] == (("Environment", "prod"),)
     assert {name: above["Action", name] for name in ground.declared} == {
         name: (("Action", str(group)),) for name, group in ground.declared.items()

@@ -1,6 +1,7 @@
 """The ways in which the bare engine permits, each shown permitting, and what the wrapper makes of it."""
 
 import json
+import re
 
 import cedarpy
 import pytest
@@ -10,11 +11,11 @@ from remit.model.errors import SettingsInvalid
 from remit.model.operation import Group
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
-from remit.policy import engine
+from remit.policy import book, engine
 from remit.policy.canary import prove
 from remit.policy.engine import EvaluationFailed, Ground
 from remit.policy.facts import base_entities, gather, uid
-from remit.policy.schema import schema_text
+from remit.policy.schema import schema_text, shipped_text
 
 PERMIT_ALL = '@id("all") permit(principal, action, resource);'
 OVERFLOW = (
@@ -29,7 +30,7 @@ OBLIGE_LAUNCH = (
 
 @pytest.fixture
 def ground(world):
-    return Ground(world.actions, frozenset(), base_entities(world.estate))
+    return Ground(world.actions, (), base_entities(world.estate))
 
 
 def bare(world, policies, *, schema=True, entities_schema=True, context=None, resource=None, action=Group.LAUNCH):
@@ -43,6 +44,7 @@ def bare(world, policies, *, schema=True, entities_schema=True, context=None, re
         world.actions,
     )
     base = cedarpy.Entities.from_json_str(base_entities(world.estate), text if entities_schema else None)
+    delta = json.dumps(facts.entities(facts.identity.groups, facts.identity.roles))
     request = {
         "principal": facts.principal,
         "action": uid("Action", f"any other {action}"),
@@ -50,7 +52,7 @@ def bare(world, policies, *, schema=True, entities_schema=True, context=None, re
         "context": context or facts.context(facts.questions[0]),
     }
     policies = cedarpy.PolicySet.from_str(policies)
-    return cedarpy.is_authorized(request, policies, base.with_added_json_str(facts.entities), text if schema else None)
+    return cedarpy.is_authorized(request, policies, base.with_added_json_str(delta), text if schema else None)
 
 
 def test_trap_1_a_forbid_that_cannot_be_evaluated_refuses(judge_of, world, caplog):
@@ -101,11 +103,61 @@ def test_trap_3_a_forbid_on_an_action_group_holds(judge_of, world):
     assert verdict.reasons == (Reason.POLICY_FORBIDS,)
 
 
-def test_trap_3_the_canary_sees_entities_that_were_built_without_the_schema(world, ground):
+@pytest.fixture
+def without_schema(monkeypatch):
+    monkeypatch.setattr(
+        engine.Entities,
+        "from_json_str",
+        staticmethod(lambda text, _schema, make=cedarpy.Entities.from_json_str: make(text)),
+    )
+
+
+def test_trap_3_the_canary_lets_pass_what_holds(world, ground):
     prove(ground, world.estate)
-    ground._entities = cedarpy.Entities.from_json_str(base_entities(world.estate))
+
+
+def test_trap_3_the_canary_sees_entities_that_were_built_without_the_schema(world, without_schema):
+    ground = Ground(world.actions, (), base_entities(world.estate))
     with pytest.raises(EvaluationFailed, match="a forbid on the group `use` does not hold"):
         prove(ground, world.estate)
+
+
+def test_trap_3_a_part_of_the_entities_that_was_built_without_the_schema_decides_nothing(world, ground, without_schema):
+    with pytest.raises(EvaluationFailed, match="does not hang together as the whole does"):
+        prove(ground, world.estate)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ('forbid(principal in Group::"g", action, resource);', "Group `g`"),
+        ('permit(principal is Person in Role::"R", action, resource);', "Role `R`"),
+        ('forbid(principal, action, resource) unless { [principal].contains(principal) && principal in Group::"é\\n" };',
+         "Group `é\n`"),
+    ],
+)  # fmt: skip
+def test_trap_3_the_canary_sees_a_group_that_the_entities_would_leave_out(world, rule, told):
+    whole = cedarpy.PolicySet.from_str(PERMIT_ALL + rule)
+    ground = Ground(world.actions, (), base_entities(world.estate))
+    with pytest.raises(EvaluationFailed, match=f"a rule on the {told} does not hold for its members"):
+        prove(ground, world.estate, whole)
+    trees = whole.to_pst().static_policies.values()
+    prove(Ground(world.actions, trees, base_entities(world.estate)), world.estate, whole)
+
+
+def test_trap_3_the_canary_asks_for_the_groups_of_policies_and_of_obligations(world, judge_of, monkeypatch):
+    asked = []
+    monkeypatch.setattr(book, "prove", lambda *told: asked.append(told[2:]))
+    judge = judge_of(PERMIT_ALL, obligations=OBLIGE_LAUNCH)
+    assert asked == [(judge.book.engine_set.whole, judge.book.obligations.whole)]
+
+
+def test_no_value_but_a_name_in_a_policy_is_a_group_or_a_role():
+    """Else a policy could come upon a group that it does not name, and that entities leave out."""
+    text = re.sub(r"//[^\n]*", "", shipped_text())
+    assert len(re.findall(r"\b(?:Group|Role)\b", text)) == len(
+        re.findall(r"^entity (?:Group|Role);", text, re.MULTILINE)
+    ) + 2 * len(re.findall(r"^entity (?:Person|Workload) in \[Group, Role\] tags String;", text, re.MULTILINE))
 
 
 def test_trap_3_the_canary_sees_projects_without_their_environment(world):
@@ -113,18 +165,14 @@ def test_trap_3_the_canary_sees_projects_without_their_environment(world):
         [{"uid": uid("Project", each.id), "attrs": {}, "parents": []} for each in world.estate.projects]
     )
     with pytest.raises(EvaluationFailed, match="a forbid on the environment `prod` does not hold"):
-        prove(Ground(world.actions, frozenset(), orphans), world.estate)
+        prove(Ground(world.actions, (), orphans), world.estate)
 
 
-def test_trap_3_the_canary_is_asked_at_every_load(world, judge_of, tmp_path, monkeypatch):
+def test_trap_3_the_canary_is_asked_at_every_load(judge_of, tmp_path, request):
     judge = judge_of(PERMIT_ALL)
     (tmp_path / "p0.cedar").write_text(PERMIT_ALL + " // edited")
-    monkeypatch.setattr(
-        engine.Entities,
-        "from_json_str",
-        staticmethod(lambda text, _schema, make=cedarpy.Entities.from_json_str: make(text)),
-    )
-    with pytest.raises(SettingsInvalid, match="cannot be trusted to hold"):
+    request.getfixturevalue("without_schema")
+    with pytest.raises(SettingsInvalid, match="cannot be trusted to hold: a forbid on the group"):
         judge.take(judge.read())
 
 
@@ -161,22 +209,22 @@ def test_trap_3_the_canary_sees_obligations_that_are_not_demanded(world, ground,
         prove(ground, world.estate)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_trap_4_no_decision_on_either_set_permits_nothing(judge_of, world, monkeypatch, which):
+@pytest.mark.parametrize("also_alone", [False, True])
+def test_trap_4_no_decision_on_either_set_permits_nothing(judge_of, world, monkeypatch, also_alone):
     judge = judge_of(PERMIT_ALL, obligations=OBLIGE_LAUNCH)
     dana, request = world.dana(contexts=("c1",)), world.request("launch", world.project("contoso-fraud-test"))
     assert world.decide(judge, dana, request).outcome is Outcome.PERMIT
     asked = []
 
-    def undecided(requests, *rest):
-        asked.append(requests)
-        if len(asked) == which + 1:
+    def undecided(requests, policies, *rest):
+        asked.append("step_up" in str(policies))
+        if asked[-1] or also_alone:
             return [cedarpy.AuthzResult({"decision": "NoDecision", "diagnostics": {"reason": ["policy0"]}})]
-        return cedarpy.is_authorized_batch(requests, *rest)
+        return cedarpy.is_authorized_batch(requests, policies, *rest)
 
     monkeypatch.setattr(engine, "is_authorized_batch", undecided)
     assert world.decide(judge, dana, request).reasons == (Reason.POLICY_ERROR,)
-    assert len(asked) == which + 1
+    assert asked == [True, False]  # both sets at once, then whether the policies by themselves would refuse
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = _serve  # noqa: N815 - the names that http.server calls
+    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""

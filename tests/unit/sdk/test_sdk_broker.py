@@ -9,6 +9,7 @@ from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
 from remit.sdk.broker import Broker
 from remit.sdk.configuration import fetch
+from remit.sdk.resources import STORAGE
 
 DANA = AccessToken("identity-of-dana")
 DOCUMENT = {
@@ -24,7 +25,7 @@ DOCUMENT = {
 
 def test_an_exchange(installation):
     installation.say("/v1/token", {"access_token": "ya29", "expires_in": 900})
-    found = Broker(installation.url).storage_token(DANA, "contoso-fraud-test")
+    found = Broker(installation.url).exchange(DANA, STORAGE + "contoso-fraud-test")
     assert (found.token, found.expires_in) == (AccessToken("ya29"), 900)
     [(method, _, headers, body)] = installation.asked
     assert method == "POST"
@@ -34,8 +35,8 @@ def test_an_exchange(installation):
 
 def test_a_run_s_exchange_names_it(installation):
     installation.say("/v1/token", {"access_token": "ya29", "expires_in": 900})
-    Broker(installation.url).storage_token(DANA, "p", "j-1")
-    Broker(installation.url).storage_token(DANA, "p")
+    Broker(installation.url).exchange(DANA, STORAGE + "p", "j-1")
+    Broker(installation.url).exchange(DANA, STORAGE + "p")
     assert [parse_qs(body.decode()).get("job") for *_, body in installation.asked] == [["j-1"], None]
 
 
@@ -101,13 +102,13 @@ def test_an_answer_that_is_no(  # noqa: PLR0917 - a table's columns
 def test_a_token_that_is_none(installation, document):
     installation.say("/v1/token", document)
     with pytest.raises(RemitError, match="without a token"):
-        Broker(installation.url).storage_token(DANA, "p")
+        Broker(installation.url).exchange(DANA, STORAGE + "p")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[bad"])
 def test_nobody_answers(url):
     with pytest.raises(RemitError, match="remit does not answer at") as caught:
-        Broker(url).storage_token(DANA, "p")
+        Broker(url).exchange(DANA, STORAGE + "p")
     assert caught.value.__context__ is None  # a library's error would hold the request, and the token
     assert "remit serve" in caught.value.hint
 

@@ -178,7 +178,7 @@ def test_a_folder_in_which_it_cannot_start(runtime_folder, monkeypatch):
 
 def test_the_folder_is_this_user_s_alone(runtime_folder, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_folder))
-    folder = keeper._folder()
+    folder = keeper.own_folder()
     assert folder == runtime_folder / "remit"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert Keeper().get() is None
@@ -197,7 +197,7 @@ def test_the_folder_is_this_user_s_alone(runtime_folder, monkeypatch):
 def test_without_a_runtime_folder_there_is_one_in_the_temporary_folder(runtime_folder, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(keeper.tempfile, "gettempdir", lambda: str(runtime_folder))
-    assert keeper._folder() == runtime_folder / f"remit-{os.getuid()}"
+    assert keeper.own_folder() == runtime_folder / f"remit-{os.getuid()}"
 
 
 def test_the_wire_is_one_line_of_json(kept, runtime_folder):

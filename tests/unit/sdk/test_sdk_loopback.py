@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from remit.sdk import loopback, peers
-from remit.sdk.loopback import Door, Head, read_head, read_status, reply
+from remit.sdk.loopback import Door, Head, read_head, read_status, reply, same
 
 
 @pytest.fixture
@@ -29,6 +29,29 @@ def test_the_owner_of_a_dual_stack_connection(listener):
         client.connect(("::ffff:127.0.0.1", listener.getsockname()[1]))
         with listener.accept()[0] as accepted:
             assert peers.owner(accepted.getpeername(), accepted.getsockname()) == os.getuid()
+
+
+def test_the_kernel_says_the_same_when_asked_and_in_its_list(listener, monkeypatch):
+    with socket.create_connection(listener.getsockname()) as client:
+        assert peers.owner(client.getsockname(), listener.getsockname(), ()) == os.getuid()  # asked alone
+        monkeypatch.delattr(socket, "AF_NETLINK")
+        assert peers.owner(client.getsockname(), listener.getsockname()) == os.getuid()  # its list alone
+        assert peers.owner(client.getsockname(), listener.getsockname(), ()) is None
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_end_that_was_closed_is_nobodys_though_the_kernel_lists_it_as_roots(listener, monkeypatch, listed):
+    client = socket.create_connection(listener.getsockname())
+    with listener.accept()[0] as accepted:
+        client.close()
+        if listed:
+            monkeypatch.delattr(socket, "AF_NETLINK")
+        assert peers.owner(accepted.getpeername(), accepted.getsockname()) is None
+
+
+def test_a_listener_with_the_clients_port_is_not_the_client(listener):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert peers.owner(listener.getsockname(), other.getsockname()) is None
 
 
 def test_a_kernel_without_a_table_knows_nobody(tmp_path):
@@ -73,6 +96,34 @@ def test_a_door_serves_its_own_user():
     assert [head.target for head in served] == ["/a", "/b"]
     assert served[0].header("x-a") == "b"
     assert served[0].header("x-b") is None
+
+
+def test_whether_the_kernel_tells(tmp_path):
+    assert peers.tells((tmp_path / "none", tmp_path)) is True
+    assert peers.tells((tmp_path / "none",)) is False
+
+
+def test_where_the_kernel_does_not_tell_the_secret_has_to_do():
+    assert Door(None, lambda client, server: None, lambda: False)._ours(Known())
+    assert not Door(None, lambda client, server: None, lambda: True)._ours(Known())
+
+
+class Known:
+    def get_extra_info(self, name):
+        return ("127.0.0.1", 1)
+
+
+def test_secrets_are_compared_whole():
+    assert same("geheim", "geheim")
+    assert not any(same(offered, "geheim") for offered in ("", "geheim ", "gehei", "GEHEIM", "gehe\u0456m", "\udc80"))
+
+
+def test_a_body_is_no_second_request():
+    body = b"GET /b HTTP/1.1\r\n\r\n"
+    for header in (b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked"):
+        answer, served = ask(b"GET /a HTTP/1.1\r\n" + header + b"\r\n\r\n" + body)
+        assert [head.target for head in served] == ["/a"]
+        assert answer == reply(200, b"ok")
 
 
 def _fails(client, server):

@@ -1,95 +1,127 @@
-"""The metadata server: what google-auth asks, what it must never be given, and when the broker is asked again."""
+"""Google's metadata server: what its libraries ask, what they must never be given, and what other people get."""
 
 import asyncio
 import json
-import threading
-import time
 
 import pytest
 
 from remit.model.errors import NotSignedIn, Refused, SignInAgain
 from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
-from remit.sdk import metadata
+from remit.sdk.azure_metadata import Azure
 from remit.sdk.broker import Exchanged
 from remit.sdk.loopback import Head
 from remit.sdk.metadata import Metadata
+from remit.sdk.renewal import Tokens
+from remit.sdk.resources import OWN, STORAGE
+from remit.sdk.sidecar import Front
 
+SECRET = "s3cret"
 ROOT = "/computeMetadata/v1/"
-ACCOUNT = ROOT + "instance/service-accounts/default/"
+ACCOUNTS = ROOT + "instance/service-accounts/"
+ACCOUNT = ACCOUNTS + "default/"
 FLAVOR = ("metadata-flavor", "Google")
 HOST = ("host", "127.0.0.1:8080")
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+OURS = frozenset({"api://remit"})
 
 
 class Exchange:
-    """The broker: a new token every time, or what it is told to raise."""
+    """The broker: a token for each audience, or what it is told to raise."""
 
-    def __init__(self, life=900):
-        self.life = life
+    def __init__(self):
         self.trouble = None
-        self.calls = 0
-        self.threads = set()
+        self.asked = []
 
-    def __call__(self):
-        self.calls += 1
-        self.threads.add(threading.get_ident())
+    def __call__(self, audience):
+        self.asked.append(audience)
         if self.trouble:
             raise self.trouble
-        return Exchanged(AccessToken(f"token-{self.calls}"), self.life)
+        return Exchanged(AccessToken(f"token-for-{audience}"), 900)
 
 
-class Clock:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self, monkeypatch):
-        self.moved = 0.0
-        monkeypatch.setattr(metadata.time, "monotonic", self.now)
-        self._real = time.perf_counter
-
-    def now(self):
-        return self._real() + self.moved
+def front(exchange=None, project="contoso-fraud-test", number=0):
+    tokens = Tokens(exchange or Exchange(), lambda: None)
+    return Front(SECRET, Metadata(tokens, project, OURS, number), Azure(tokens, project, OURS, "h"))
 
 
-def ask(server, path, *headers, method="GET"):
-    raw = asyncio.run(server.handle(Head(method, path, (HOST, *headers))))
+def ask(server, path, *headers, method="GET", secret=f"/{SECRET}"):
+    raw = asyncio.run(server.handle(Head(method, secret + path, (HOST, *headers))))
     head, _, body = raw.partition(b"\r\n\r\n")
-    assert b"\r\nmetadata-flavor: Google" in head
-    return int(head.split(b" ")[1]), body.decode(), head.decode()
-
-
-def token(server):
-    status, body, _ = ask(server, ACCOUNT + "token", FLAVOR)
-    return status, json.loads(body) if status == 200 else body
+    named = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    return int(head.split(b" ")[1]), named, body.decode()
 
 
 @pytest.mark.parametrize(
     ("path", "text"),
     [
+        ("", "computeMetadata/\n"),
         ("/", "computeMetadata/\n"),
-        (ROOT, "instance/\nproject/\n"),
+        (ROOT, "instance/\nproject/\nuniverse/\n"),
+        (ROOT + "project/", "numeric-project-id\nproject-id\n"),
         (ROOT + "project/project-id", "contoso-fraud-test"),
+        (ROOT + "project/project-id?alt=text", "contoso-fraud-test"),
+        (ROOT + "project/numeric-project-id", "48"),
         (ROOT + "universe/universe-domain", "googleapis.com"),
-        (ROOT + "instance/service-accounts/", "default/\n"),
+        (ROOT + "universe/universe_domain", "googleapis.com"),
+        (ACCOUNTS, "default/\n"),
+        (ACCOUNT, "aliases\nemail\nidentity\nscopes\ntoken\n"),
         (ACCOUNT + "email", "default"),
-        (ACCOUNT + "scopes", "https://www.googleapis.com/auth/cloud-platform\n"),
+        (ACCOUNT + "aliases", "default\n"),
+        (ACCOUNT + "scopes", SCOPE + "\n"),
+        (ACCOUNT + "?recursive=true&alt=text", f"aliases default\nemail default\nscopes {SCOPE}\n"),
     ],
 )
 def test_what_google_s_libraries_ask(path, text):
-    status, body, head = ask(Metadata("contoso-fraud-test", Exchange()), path, FLAVOR)
+    status, headers, body = ask(front(number=48), path, FLAVOR)
     assert (status, body) == (200, text)
-    assert "content-type: application/text" in head
+    assert headers["content-type"] == "application/text"
+    assert headers["metadata-flavor"] == "Google"
 
 
-def test_an_account_is_json_recursive_or_not():
-    for query in ("", "?recursive=true"):
-        status, body, head = ask(Metadata("p", Exchange()), ACCOUNT + query, FLAVOR)
-        assert status == 200
-        assert json.loads(body)["email"] == "default"
-        assert "content-type: application/json" in head
+ABOUT = {"aliases": ["default"], "email": "default", "scopes": [SCOPE]}
 
 
-def test_the_ping_needs_no_header():
-    assert ask(Metadata("p", Exchange()), "/")[0] == 200
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        (ACCOUNT + "?recursive=true", ABOUT),
+        (ACCOUNT + "?recursive=True&alt=json", ABOUT),
+        (ACCOUNTS + "default?recursive=true", ABOUT),
+        (ACCOUNTS + "?recursive=true", {"default": ABOUT}),
+        (ROOT + "project/?recursive=true", {"projectId": "contoso-fraud-test", "numericProjectId": 48}),
+        (ROOT + "instance/?recursive=true", {"serviceAccounts": {"default": ABOUT}}),
+        (ROOT + "project/project-id?alt=json", "contoso-fraud-test"),
+    ],
+)
+def test_what_they_ask_for_as_json(path, document):
+    status, headers, body = ask(front(number=48), path, FLAVOR)
+    assert (status, json.loads(body)) == (200, document)
+    assert headers["content-type"] == "application/json"
+
+
+def test_a_directory_without_its_slash_is_redirected():
+    status, headers, _ = ask(front(), ACCOUNTS + "default", FLAVOR)
+    assert (status, headers["location"]) == (301, "default/")
+
+
+def test_the_ping_needs_no_header_and_a_head_has_no_body():
+    assert ask(front(), "/")[0] == 200
+    status, headers, body = ask(front(), ROOT + "project/project-id", FLAVOR, method="HEAD")
+    assert (status, headers["content-length"], body) == (200, "18", "")
+
+
+@pytest.mark.promise("V22")
+@pytest.mark.parametrize("path", ["/", ACCOUNT + "token", ACCOUNT + "identity?audience=remit", ROOT])
+@pytest.mark.parametrize(
+    "secret", ["", "/", "//" + SECRET, "/S3CRET", "/s3cre", "/s3cret2", "/%73%33cret", "/s3cret?", "/s3cret%2F", "/ü"]
+)
+def test_without_the_secret_there_is_nothing(path, secret):
+    exchange = Exchange()
+    status, _, body = ask(front(exchange), path, FLAVOR, ("metadata", "true"), secret=secret)
+    assert status == (403 if secret != "/s3cret?" else 200)  # a query: the ping, which says nothing
+    assert exchange.asked == []
+    assert SECRET not in body
 
 
 @pytest.mark.parametrize(
@@ -102,75 +134,22 @@ def test_the_ping_needs_no_header():
         ("GET", "/", (("x-forwarded-for", "1.2.3.4"),), 403),
         ("POST", ACCOUNT + "token", (FLAVOR,), 403),
         ("PUT", "/", (FLAVOR,), 403),
-        ("GET", ACCOUNT + "identity", (FLAVOR,), 404),
+        ("GET", ACCOUNT + "identity", (FLAVOR,), 400),
+        ("GET", ACCOUNT + "token/", (FLAVOR,), 404),
+        ("GET", ACCOUNT + "email/", (FLAVOR,), 404),
+        ("GET", ACCOUNT + "email/x", (FLAVOR,), 404),
+        ("GET", ACCOUNTS + "dana@contoso.example/token", (FLAVOR,), 404),
+        ("GET", ROOT + "project/numeric-project-id", (FLAVOR,), 404),
         ("GET", ROOT + "instance/attributes/", (FLAVOR,), 404),
+        ("GET", ROOT + "/project/project-id", (FLAVOR,), 404),
         ("GET", "/latest/meta-data/", (FLAVOR,), 404),
         ("GET", "/project/project-id", (FLAVOR,), 404),
     ],
 )
 def test_what_is_refused(method, path, headers, status):
     exchange = Exchange()
-    found = ask(Metadata("p", exchange), path, *headers, method=method)
-    assert found[0] == status
-    assert exchange.calls == 0
-
-
-def test_a_token_is_renewed_at_five_minutes(monkeypatch):
-    clock, exchange = Clock(monkeypatch), Exchange()
-    server = Metadata("p", exchange)
-    status, found = token(server)
-    assert (status, found["access_token"], found["token_type"]) == (200, "token-1", "Bearer")
-    assert 898 <= found["expires_in"] <= 900
-    clock.moved = 595
-    assert token(server)[1]["access_token"] == "token-1"
-    assert token(server)[1]["expires_in"] >= 300
-    clock.moved = 601
-    found = token(server)[1]
-    assert found["access_token"] == "token-2"
-    assert found["expires_in"] >= 898
-    assert exchange.calls == 2
-    assert threading.get_ident() not in exchange.threads  # it blocks, and nobody else waits for it
-
-
-def test_many_who_ask_at_once_are_one_exchange():
-    exchange = Exchange()
-    server = Metadata("p", exchange)
-
-    async def story():
-        head = Head("GET", ACCOUNT + "token", (HOST, FLAVOR))
-        return await asyncio.gather(*(server.handle(head) for _ in range(20)))
-
-    assert len(set(asyncio.run(story()))) <= 2  # the seconds may differ by one
-    assert exchange.calls == 1
-
-
-def test_a_refusal_gives_a_word_that_is_good_for_nothing(monkeypatch, capsys):
-    clock, exchange = Clock(monkeypatch), Exchange()
-    exchange.trouble = Refused(Reason.NO_POLICY_PERMITS, "no bucket for you")
-    server = Metadata("p", exchange)
-    status, found = token(server)
-    assert (status, found["access_token"]) == (200, "remit-reads-nothing-here")
-    assert 300 <= found["expires_in"] <= 600
-    assert "no bucket for you" in capsys.readouterr().err
-    token(server)
-    assert exchange.calls == 1
-    clock.moved = 301
-    exchange.trouble = None
-    assert token(server)[1]["access_token"] == "token-2"  # asked again: policies change
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [NotSignedIn("nobody is signed in"), Refused(Reason.EXCHANGE_UNAVAILABLE), Refused(Reason.PLANE_UNAVAILABLE)],
-)
-def test_an_outage_is_no_token_and_says_so(trouble, capsys):
-    exchange = Exchange()
-    exchange.trouble = trouble
-    server = Metadata("p", exchange)
-    assert token(server) == (503, "no token can be had right now\n")
-    assert trouble.message in capsys.readouterr().err
-    exchange.trouble = None
-    assert token(server)[1]["access_token"] == "token-2"  # as soon as it can be had
+    assert ask(front(exchange), path, *headers, method=method)[0] == status
+    assert exchange.asked == []
 
 
 @pytest.mark.parametrize(
@@ -184,27 +163,69 @@ def test_an_outage_is_no_token_and_says_so(trouble, capsys):
 )
 def test_a_page_in_the_user_s_browser_gets_nothing(headers):
     exchange = Exchange()
-    raw = asyncio.run(Metadata("p", exchange).handle(Head("GET", ACCOUNT + "token", headers)))
+    raw = asyncio.run(front(exchange).handle(Head("GET", f"/{SECRET}{ACCOUNT}token", headers)))
     assert raw.startswith(b"HTTP/1.1 403")
-    assert exchange.calls == 0
+    assert exchange.asked == []
+
+
+def test_a_token_with_the_life_that_it_has():
+    exchange = Exchange()
+    status, headers, body = ask(front(exchange), ACCOUNT + "token?scopes=a,b", FLAVOR)
+    found = json.loads(body)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert found["access_token"] == f"token-for-{STORAGE}contoso-fraud-test"
+    assert found["token_type"] == "Bearer"
+    assert 890 <= found["expires_in"] <= 900
+    assert exchange.asked == [STORAGE + "contoso-fraud-test"]
+
+
+@pytest.mark.parametrize("audience", ["remit", "api://remit"])
+def test_an_id_token_for_the_installation_is_the_caller_s_own(audience):
+    status, headers, body = ask(front(), f"{ACCOUNT}identity?audience={audience}&format=full", FLAVOR)
+    assert (status, body, headers["content-type"]) == (200, f"token-for-{OWN}", "application/text")
+
+
+@pytest.mark.parametrize("audience", ["https://service.example", "api://remit/", "Remit", "<script>"])
+def test_an_id_token_for_anybody_else_is_not_issued(audience):
+    exchange = Exchange()
+    status, _, body = ask(front(exchange), f"{ACCOUNT}identity?audience={audience}", FLAVOR)
+    assert status == 404
+    assert body.startswith("remit issues no ID tokens for ")
+    assert exchange.asked == []
+
+
+@pytest.mark.parametrize("trouble", [Refused(Reason.NO_POLICY_PERMITS, "no bucket"), SignInAgain(1_700_000_000)])
+def test_a_refusal_gives_a_word_that_is_good_for_nothing(trouble, capsys):
+    exchange = Exchange()
+    exchange.trouble = trouble
+    status, _, body = ask(front(exchange), ACCOUNT + "token", FLAVOR)
+    found = json.loads(body)
+    assert (status, found["access_token"]) == (200, "remit-reads-nothing-here")
+    assert 300 <= found["expires_in"] <= 600
+    assert trouble.message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [NotSignedIn("nobody is signed in"), Refused(Reason.EXCHANGE_UNAVAILABLE), Refused(Reason.PLANE_UNAVAILABLE)],
+)
+@pytest.mark.parametrize("path", ["token", "identity?audience=remit"])
+def test_an_outage_is_no_token_and_says_so(trouble, path, capsys):
+    exchange = Exchange()
+    exchange.trouble = trouble
+    status, _, body = ask(front(exchange), ACCOUNT + path, FLAVOR)
+    assert (status, body) == (503, f"remit: no token can be had right now: {trouble.message}\n")
+    assert trouble.message in capsys.readouterr().err
 
 
 def test_once_access_has_been_revoked_there_is_nothing_more(capsys):
-    exchange, told = Exchange(), []
-    server = Metadata("p", exchange, lambda: told.append("over"))
-    assert token(server)[0] == 200
-    server._held = None  # it has ended
-    exchange.trouble = Refused(Reason.REVOKED)
-    assert token(server) == (403, "access has been revoked\n")
-    exchange.trouble = None
-    assert token(server) == (403, "access has been revoked\n")
-    assert (exchange.calls, told) == (2, ["over"])
-    assert capsys.readouterr().err == ""  # whoever started the run says it, once
-    assert ask(server, ROOT + "project/project-id", FLAVOR)[:2] == (200, "p")
-
-
-def test_a_hint_is_told_with_a_refusal(capsys):
     exchange = Exchange()
-    exchange.trouble = SignInAgain(1_700_000_000)
-    assert token(Metadata("p", exchange))[0] == 200
-    assert capsys.readouterr().err.splitlines()[1] == "hint: sign in again: `remit login`"
+    exchange.trouble = Refused(Reason.REVOKED)
+    server = front(exchange)
+    status, headers, body = ask(server, ACCOUNT + "token", FLAVOR)
+    assert (status, headers["x-remit-reason"], body) == (403, "revoked", "remit: access has been revoked\n")
+    exchange.trouble = None
+    assert ask(server, ACCOUNT + "token", FLAVOR)[0] == 403
+    assert len(exchange.asked) == 1
+    assert capsys.readouterr().err == ""  # whoever started the run says it, once
+    assert ask(server, ROOT + "project/project-id", FLAVOR)[2] == "contoso-fraud-test"

@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from html import unescape
 from urllib.parse import parse_qsl, urlsplit
 
@@ -160,10 +161,10 @@ class Provider:
     def get_accounts(self):
         return self.accounts
 
-    def acquire_token_silent_with_error(self, scopes, account):
+    def acquire_token_silent_with_error(self, scopes, account, *, force_refresh=False):
         if self.trouble:
             raise self.trouble
-        return self.result
+        return {"access_token": "newer"} if force_refresh else self.result
 
 
 @pytest.fixture
@@ -188,6 +189,16 @@ def test_a_sign_in_that_is_not_started_or_not_finished(signing):
 def test_a_sign_in_that_cannot_be_renewed(signing, result, said):
     with pytest.raises(NotSignedIn, match=f"could not be renewed: {said}"):
         signing(result=result, accounts=["dana"]).token()
+
+
+@pytest.mark.promise("T5")
+@pytest.mark.parametrize(("age", "token"), [(22 * 3600, ""), (24 * 3600, "newer"), (None, "")])
+def test_a_token_that_google_would_find_too_old_is_renewed_before_use(signing, age, token):
+    said = {} if age is None else {"iat": int(time.time()) - age}
+    body = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+    held = f"e30.{body}.c2ln"
+    found = signing(result={"access_token": held}, accounts=["dana"]).token()
+    assert found.reveal() == (token or held)
 
 
 @pytest.mark.parametrize("trouble", [ConnectionError("host"), ValueError("discovery")])

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -313,3 +314,114 @@ def test_azure_is_loaded_when_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Google's and Kubernetes's
+
+
+class GoogleMetadata:
+    """What a Vertex job or Cloud Run has beside it: answers from a table, and keeps what was asked."""
+
+    def __init__(self, installation):
+        self.installation = installation
+        self.host = installation.url.removeprefix("http://")
+
+    def say(self, body, status=200, **headers):
+        self.installation.say(IDENTITY, body, status, **({"metadata_flavor": "Google"} | headers))
+
+    @property
+    def asked(self):
+        return [(path, headers) for _, path, headers, _ in self.installation.asked if path.startswith(IDENTITY)]
+
+
+IDENTITY = "/computeMetadata/v1/instance/service-accounts/default/identity"
+NOWHERE = Path("/no/such/token")
+
+
+@pytest.fixture
+def google(installed):
+    return GoogleMetadata(installed)
+
+
+@pytest.mark.promise("V8")
+@pytest.mark.parametrize(
+    ("sign", "place"),
+    [("CLOUD_ML_JOB_ID", "a Vertex AI job"), ("CLOUD_RUN_JOB", "a Cloud Run job"), ("K_SERVICE", "Cloud Run")],
+)
+def test_a_google_service_account(installed, google, sign, place):
+    google.say(made(email="train@contoso.iam.gserviceaccount.com").encode())
+    given = {sign: "4700", "GCE_METADATA_HOST": google.host}
+    source = ambient(given, NOWHERE)
+    assert source == Source(Kind.GOOGLE, f"`{sign}` is set: {place}")
+    found = configuration(installed.url, audience="api://remit")
+    signed_in = Workload(found, source, seen(found), given)
+    assert claims(signed_in.token())["email"] == "train@contoso.iam.gserviceaccount.com"
+    assert signed_in.token() == signed_in.token()
+    [(path, headers)] = google.asked
+    assert path == f"{IDENTITY}?audience=api%3A%2F%2Fremit&format=full"
+    assert headers["metadata-flavor"] == "Google"
+    assert signed_in.origin() == f"google-metadata, since `{sign}` is set: {place}"
+
+
+def test_a_google_machine_s_identity_only_by_name():
+    assert ambient({"GCE_METADATA_HOST": "127.0.0.1:1"}, NOWHERE) is None
+    assert ambient({"REMIT_WORKLOAD": "google-metadata"}, NOWHERE).kind is Kind.GOOGLE
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (b"not found", 404, {}, "gave no token: HTTPStatusError"),
+        (made().encode(), 200, {"metadata_flavor": "x"}, "gave no token: it is none"),
+        (b"<html>a portal</html>", 200, {}, "holds no signed token"),
+        (b"", 302, {"location": "http://attacker.example"}, "gave no token: HTTPStatusError"),
+    ],
+)
+def test_what_is_no_token_of_google_s(installed, google, case):
+    body, status, headers, said = case
+    google.say(body, status, **headers)
+    found = configuration(installed.url, audience="api://remit")
+    given = {"GCE_METADATA_HOST": google.host}
+    with pytest.raises(NotSignedIn, match=said):
+        Workload(found, Source(Kind.GOOGLE, "a test"), seen(found), given).token()
+
+
+def test_a_google_token_is_for_somebody(installed):
+    found = configuration(installed.url, audience="")
+    with pytest.raises(NotSignedIn, match="does not say whom a machine's token is to be issued for"):
+        Workload(found, Source(Kind.GOOGLE, "a test"), seen(found), {})
+
+
+@pytest.mark.promise("V8")
+def test_a_pod_s_projected_token_is_read_anew(installed, tmp_path):
+    file = tmp_path / "token"
+    assert ambient({}, file) is None
+    file.write_text(made(sub="system:serviceaccount:fraud:train") + "\n")
+    source = ambient({"K_SERVICE": "x"}, file)
+    assert source == Source(Kind.KUBERNETES, f"`{file}` is there", str(file))
+    assert ambient({"REMIT_WORKLOAD": "kubernetes"}, file).value == str(file)
+    found = configuration(installed.url)
+    signed_in = Workload(found, source, seen(found), {})
+    assert claims(signed_in.token())["sub"] == "system:serviceaccount:fraud:train"
+    file.write_text(made(sub="system:serviceaccount:fraud:other"))
+    assert claims(signed_in.token())["sub"] == "system:serviceaccount:fraud:other"
+    assert ambient({"REMIT_TOKEN_FILE": "/mine"}, file).kind is Kind.TOKEN_FILE
+
+
+def test_inside_a_run_the_identity_is_the_run_s():
+    given = {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/s/msi/token", "REMIT_JOB": "j-1", "CLOUD_ML_JOB_ID": "4700"}
+    assert ambient(given, NOWHERE).why == "this is inside `remit run`, j-1"
+    assert ambient(given, NOWHERE).kind is Kind.MANAGED
+
+
+def test_a_token_that_is_a_day_old_is_fetched_anew(installed, google):
+    old = made(seconds=5 * 3600, iat=int(time.time()) - 23 * 3600 - 60)
+    google.say(old.encode())
+    found = configuration(installed.url, audience="api://remit")
+    signed_in = Workload(found, Source(Kind.GOOGLE, "a test"), seen(found), {"GCE_METADATA_HOST": google.host})
+    signed_in.token()
+    fresh = made(iat=int(time.time()))
+    google.say(fresh.encode())
+    assert signed_in.token().reveal() == fresh
+    assert signed_in.token().reveal() == fresh
+    assert len(google.asked) == 2

@@ -20,9 +20,10 @@ from remit.lab.lifecycle import Lab
 from remit.model.errors import RemitError
 from remit.settings.read import Settings, read
 
-_READY = 30.0  # seconds; it takes about three
+_READY = 90.0  # seconds; it takes about three on an idle machine
 _END = 10.0  # seconds
 _PROJECTS = ("contoso-fraud-test", "contoso-fraud-prod")
+_GOOGLE = "  google:\n"  # the section of remit.yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,17 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    """Puts everything up in a folder, and ends it by its process ids whatever happens."""
+def stage(folder: Path, *, lifetime: int = 0) -> Iterator[Stage]:
+    """Puts everything up in a folder, and ends it by its process ids whatever happens.
+
+    `lifetime`: seconds that Google's tokens are asked for (`credentials.google.lifetime`), 0 for as long as usual.
+    """
     lab = lifecycle.up(folder / "lab")
     try:
         config = write_contoso(folder / "contoso", lab)
+        if lifetime:
+            text = config.read_text(encoding="utf-8")
+            config.write_text(text.replace(_GOOGLE, f"{_GOOGLE}    lifetime: {lifetime}\n"), encoding="utf-8")
         publish_keys(config, lab)
         settings = read(config)
         environment = {**os.environ, **lifecycle.variables(lab)}

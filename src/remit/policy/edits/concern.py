@@ -5,6 +5,7 @@ Groups and roles in it are left out of account too, since a permit that is merel
 which sign-in to complete (`explain`). Held by a property test against the judge itself (`test_policy_replay`).
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ class Concern:
             for number, tree in enumerate(statements)
         }
         self._statements = Slices(PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), pst.FrozenMap(trees), ())))
-        self._base = parents(base_entities(estate))
+        self._base = parents(json.loads(base_entities(estate)))
         self._estate = estate
         self._actions = actions
         self._known: dict[tuple[Kind, tuple[tuple[Action, tuple[Resource, ...]], ...]], bool] = {}
@@ -50,7 +51,7 @@ class Concern:
         return self._known[key]
 
     def _reaches(self, facts: Facts) -> bool:
-        above = {**self._base, **parents(facts.entities)}
+        above = {**self._base, **parents(facts.resources)}
         caller = ((facts.principal["type"], facts.principal["id"]),)
         return any(
             len(

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
@@ -142,8 +142,7 @@ class _Bench:
 
     def __init__(self, sets: Sets) -> None:
         self._sets = sets
-        with ThreadPoolExecutor(2) as both:  # validating takes half a second, and lets others run meanwhile
-            self._before, self._after = both.map(self._book, (sets.before, sets.after))
+        self._before, self._after = self._book(sets.before), self._book(sets.after)  # what both hold is looked at once
         self._others: dict[str, Book | None] = {}
         self._concern = Concern(differing(sets.before, sets.after), sets.estate, sets.actions)
         self._outside = 0

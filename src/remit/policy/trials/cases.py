@@ -26,7 +26,7 @@ from remit.policy.trials.written import Document, Fields
 NOON = int(dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC).timestamp())  # a Thursday: when a test happens that names no time
 
 CASE = ("name", "who", "does", "on", "asked", "with", "also", "expect", "because")
-_SURROUNDINGS = ("at", "peer", "country", "locations", "locations_known", "risk", "job", "grant")
+_SURROUNDINGS = ("at", "peer", "country", "locations", "locations_known", "risk", "job", "outlived", "grant")
 WITH = (*_SURROUNDINGS, "contexts", "methods", "capabilities", "device", "signed_in", "work", "acts_as", "within")
 """What may be said of a test, and of its circumstances."""
 
@@ -225,6 +225,7 @@ class _Reader:
             locations_known=around.flag("locations_known", default=True),
             risk=_word(around, "risk", "Risk"),
             job=around.text("job"),
+            outlived=frozenset(around.texts("outlived")),
             grants=self._grants(around, identity, request.first, now),
         )
 

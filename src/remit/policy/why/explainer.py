@@ -116,6 +116,6 @@ def _near(court: Court, hearing: Hearing, question: Question, probed: Probed) ->
     """The permits within reach, those first that lack the least."""
     if court.book.reachable is None:
         return ()
-    (reached,) = hearing.ask(court.book.reachable, (question,))
-    found = (name for name in court.book.policies if name in reached.policies)
+    reached = hearing.concerning(court.book.reachable, question)
+    found = (name for name in court.book.policies if name in reached)
     return sorted(found, key=lambda name: lacking(court.probes.trees[name], probed))[:_NEAR]

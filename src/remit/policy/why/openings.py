@@ -121,8 +121,8 @@ def _permits(court: Court, hearing: Hearing, question: Question) -> Iterable[str
         return [name for name, tree in court.probes.trees.items() if tree.effect == "permit"]
     if court.book.reachable is None:
         return ()
-    (reached,) = hearing.ask(court.book.reachable, (question,))
-    return [name for name in court.probes.trees if name in reached.policies]
+    reached = hearing.concerning(court.book.reachable, question)
+    return [name for name in court.probes.trees if name in reached]
 
 
 @dataclass(frozen=True, slots=True)

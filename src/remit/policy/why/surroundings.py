@@ -1,4 +1,4 @@
-"""Changes of what is around a request: where it comes from, when, and how risky the sign-in is.
+"""Changes of what is around a request: where it comes from, when, how risky the sign-in is, what the work outlives.
 
 A place or a risk that nothing but "another one" is demanded of is tried with one that fits, which the change names.
 """
@@ -53,6 +53,8 @@ def placed(demand: Demand) -> Ways:
             return one(Means.PLACE, "from an address whose named locations are known", "locations known", edit)
         case ("peer",) if demand.ask in {Ask.INSIDE, Ask.OUTSIDE}:
             return either(_address(value, inside=demand.ask is Ask.INSIDE) for value in demand.values)
+        case ("outlived",):
+            return _shorter(demand)
     return ()
 
 
@@ -99,6 +101,19 @@ def _located(demand: Demand) -> Ways:
 def _locations(values: tuple[str, ...]) -> Ways:
     edit = partial(_around, lambda found: replace(found, locations=found.locations | set(values)))
     return one(Means.PLACE, f"from {listed(values, 'and')}", f"location {values}", edit, value=", ".join(values))
+
+
+def _shorter(demand: Demand) -> Ways:
+    """Work that is over before what it depends on: which hop that is, and how to make it last, is told beforehand."""
+    within, lacks = demand.ask is Ask.WITHIN, demand.ask is Ask.LACKS
+    if not within and not lacks:
+        return ()
+    values = frozenset(demand.values)
+    edit = partial(
+        _around, lambda found: replace(found, outlived=found.outlived & values if within else found.outlived - values)
+    )
+    what = "a shorter duration, so that what the work depends on does not end before it"
+    return one(Means.WORK, what, "outlived", edit, command="remit doctor lifetime")
 
 
 def _address(text: str, *, inside: bool) -> Ways:
