@@ -1,5 +1,6 @@
 """A job that holds all that a run can hold, does what it is told on its input, and says what happens to it."""
 
+import base64
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ import remit.database
 
 DSN, PROJECT = sys.argv[1], os.environ["GOOGLE_CLOUD_PROJECT"]
 proxy = urllib.parse.urlsplit(os.environ["HTTPS_PROXY"])
-basic = __import__("base64").b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+basic = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
 lock = threading.Lock()
 
 

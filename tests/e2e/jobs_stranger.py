@@ -61,6 +61,7 @@ print(
         {
             "given": own,
             "uid": os.getuid(),
+            "job": os.environ["REMIT_JOB"],
             "pid": os.getpid(),
             "mine": hashlib.sha256(mine.encode()).hexdigest(),
             "own": [status for status, _ in tries(own)],

@@ -203,7 +203,8 @@ class Jobs(World):
     def blob_log(self) -> list[dict[str, Any]]:
         """The lab's Blob Storage, on what reached it."""
         path = Path(self.lab.folder, "storage_blob.jsonl")
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines]
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float = 2 * SOON) -> Ended:

@@ -54,12 +54,17 @@ TOOK = {  # what every run asks for: action → resource
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run was: who it was to Remit, what it did, what its script found, which files were written."""
+    """Where a run was: who it was to Remit, what it did, what its script found, which files were written.
+
+    `blob`, `google`: what the clouds wrote down while all the runs went on.
+    """
 
     principal: str
     run: Ended
     found: dict[str, Any]
     log: Path
+    blob: list[dict[str, Any]]
+    google: list[dict[str, Any]]
 
     @property
     def watched(self) -> list[dict[str, Any]]:
@@ -80,6 +85,7 @@ def began() -> int:
 def places(jobs: Jobs, began: int) -> dict[str, Place]:
     """All three at the same time, as a company has them."""
     del began
+    before = len(_blob(jobs)), len(jobs.cloud())
     machines = {
         "laptop": jobs.signed_in("dana"),
         "azure": jobs.machine("azure", REMIT_WORKLOAD="managed-identity", AZURE_CLIENT_ID=PIPELINE),
@@ -91,7 +97,15 @@ def places(jobs: Jobs, began: int) -> dict[str, Place]:
     done = {key: ended(process) for key, process in under_way.items()}
     done["vertex"] = _over(jobs, name, out)
     who = {"laptop": DANA, "azure": MACHINE, "vertex": VERTEX_JOB}
-    return {key: Place(who[key], run, run.lines[-1] if run.lines else {}, watched[key]) for key, run in done.items()}
+    clouds = _blob(jobs)[before[0] :], jobs.cloud()[before[1] :]
+    return {
+        key: Place(who[key], run, run.lines[-1] if run.lines else {}, watched[key], *clouds)
+        for key, run in done.items()
+    }
+
+
+def _blob(jobs: Jobs) -> list[dict[str, Any]]:
+    return [line for line in jobs.blob_log() if line["operationName"] == "GetBlob"]
 
 
 def _watching(jobs: Jobs, name: str) -> dict[str, str]:
@@ -132,9 +146,8 @@ WHERE = ("laptop", "azure", "vertex")
 
 
 @pytest.mark.promise("V8")
-@pytest.mark.promise("T1")
-@pytest.mark.promise("T3")
 @pytest.mark.promise("T6")
+@pytest.mark.promise("T7")
 @pytest.mark.parametrize("where", WHERE)
 def test_the_script_reads_everything(places: dict[str, Place], where: str) -> None:
     place = places[where]
@@ -142,7 +155,8 @@ def test_the_script_reads_everything(places: dict[str, Place], where: str) -> No
     assert place.found == EXPECTED
 
 
-@pytest.mark.promise("V8")
+@pytest.mark.promise("T2")
+@pytest.mark.promise("T3")
 @pytest.mark.promise("T4")
 @pytest.mark.parametrize("where", WHERE)
 def test_every_token_was_decided_on_and_names_who_and_which_run(
@@ -158,6 +172,7 @@ def test_every_token_was_decided_on_and_names_who_and_which_run(
     assert [row.outcome for row in rows if row.kind == "run"] == ["start", "end"]
 
 
+@pytest.mark.promise("T3")
 @pytest.mark.promise("T6")
 @pytest.mark.parametrize("where", WHERE)
 def test_the_database_s_statements_are_the_run_s(jobs: Jobs, places: dict[str, Place], where: str) -> None:
@@ -169,20 +184,19 @@ def test_the_database_s_statements_are_the_run_s(jobs: Jobs, places: dict[str, P
     assert any("select id, note from claims where id <= ?" in text for text in said)
 
 
-@pytest.mark.promise("T2")
+@pytest.mark.promise("T6")
 @pytest.mark.promise("T7")
-def test_blob_storage_saw_one_application_and_a_token_of_each_run_s_own(jobs: Jobs, places: dict[str, Place]) -> None:
-    assert len(places) == len(WHERE)
-    lines = [line for line in jobs.blob_log() if line["operationName"] == "GetBlob"]
+def test_blob_storage_saw_one_application_and_a_token_of_each_run_s_own(places: dict[str, Place]) -> None:
+    lines = places["laptop"].blob
     assert {line["statusCode"] for line in lines} <= {200, 206}
     assert {line["identity"]["type"] for line in lines} == {"OAuth"}
     assert {line["identity"]["requester"]["appId"] for line in lines} == {APPLICATION}
     assert len({line["identity"]["tokenHash"] for line in lines}) == len(WHERE)
 
 
-@pytest.mark.promise("T4")
-def test_google_saw_whom_remit_vouched_for(jobs: Jobs, places: dict[str, Place]) -> None:
-    entries = [entry["protoPayload"] for entry in jobs.cloud("storage.objects.get")]
+@pytest.mark.promise("T1")
+def test_google_saw_whom_remit_vouched_for(places: dict[str, Place]) -> None:
+    entries = [entry["protoPayload"] for entry in places["laptop"].google]
     read = [one for one in entries if one["resourceName"].endswith("payments/2.tfrecord")]
     assert {one["authenticationInfo"]["principalEmail"] for one in read} == {ENGINEER}
     chains = [one["authenticationInfo"].get("serviceAccountDelegationInfo", [{}])[0] for one in read]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from tests.e2e.jobs_world import DANA, HERE, PIPELINE, PROD, PROJECT, Ended, Jobs, ended, shared, since, soon
+from tests.e2e.jobs_world import DANA, HERE, MACHINE, PIPELINE, PROD, PROJECT, Ended, Jobs, ended, shared, since, soon
 
 pytestmark = pytest.mark.e2e
 
@@ -109,8 +109,7 @@ def asked_for(jobs: Jobs, job: str, audience: str = f"//storage.googleapis.com/p
     return httpx.post(f"{jobs.url}/v1/token", data=form, trust_env=False, timeout=60)
 
 
-@pytest.mark.promise("T4")
-@pytest.mark.promise("V16")
+@pytest.mark.promise("T5")
 def test_a_revoked_run_stops_and_another_of_the_same_person_goes_on(jobs: Jobs, held: Callable[[], Held]) -> None:
     revoked, other, began = held(), held(), since()
     done = jobs.remit("revoke", revoked.job, "--because", "it reads too much", "--config", str(jobs.config))
@@ -146,7 +145,7 @@ def test_a_revoked_run_stops_and_another_of_the_same_person_goes_on(jobs: Jobs, 
     assert revoked.end().code == 7
 
 
-@pytest.mark.promise("V22")
+@pytest.mark.promise("T5")
 @pytest.mark.parametrize("how", ["by itself", "by a signal"])
 def test_what_was_issued_for_a_run_ends_with_it(jobs: Jobs, held: Callable[[], Held], how: str) -> None:
     run = held()
@@ -172,7 +171,7 @@ def test_what_was_issued_for_a_run_ends_with_it(jobs: Jobs, held: Callable[[], H
     ]
 
 
-@pytest.mark.promise("T5")
+@pytest.mark.promise("V13")
 def test_a_run_longer_than_its_sign_in_is_told_in_test_and_refused_in_production(jobs: Jobs) -> None:
     machine, began = jobs.signed_in("dana"), since()
     warned = jobs.run(machine, [sys.executable, "-c", "print('{}')"], "--for", "30h")
@@ -190,7 +189,7 @@ def test_a_run_longer_than_its_sign_in_is_told_in_test_and_refused_in_production
     assert (PROD, "deny", True) in told
 
 
-@pytest.mark.promise("T5")
+@pytest.mark.promise("V13")
 def test_the_doctor_names_the_hop(jobs: Jobs) -> None:
     jobs.signed_in("dana")
     for lasting, code, hops in (("30h", 1, ["sign-in"]), ("2h", 0, [])):
@@ -258,6 +257,11 @@ def test_two_users_of_one_host_never_see_each_other_s_tokens(jobs: Jobs) -> None
     for process in users.values():
         done = ended(process)
         assert done.code == 0, done.err
+    trails = {
+        user: {(row.principal, row.project) for row in jobs.records() if row.job == found["job"] and row.project}
+        for user, found in begun.items()
+    }
+    assert trails == {STRANGERS[0]: {(MACHINE, PROJECT)}, STRANGERS[1]: {(DANA, PROD)}}
 
 
 def _tell(process: "subprocess.Popen[str]", what: object) -> None:

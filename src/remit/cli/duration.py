@@ -20,8 +20,9 @@ def duration(text: str) -> int:
 
 
 def in_words(seconds: int) -> str:
-    """The same the other way, in the largest unit that fits it exactly."""
+    """The same the other way, in the largest unit that fits it exactly; where only seconds do, `23h 57m 48s`."""
     for unit, size in reversed(_UNITS.items()):
-        if seconds and seconds % size == 0:
+        if size > 1 and seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    parts = {"h": seconds // 3600, "m": seconds // 60 % 60, "s": seconds % 60}
+    return " ".join(f"{count}{unit}" for unit, count in parts.items() if count) or "0s"

@@ -3,7 +3,7 @@
 Both sets are one to the engine, the rules of obligations by ids that no policy has. A `forbid` that fires decides as it
 would alone. Of a permit the engine names every one that matched, and obligations are permits: so what it names tells
 which rules apply, and a permit that only rules are named for is none. An obligation that fails to evaluate says nothing
-about the policies, which are then asked by themselves. Held by a property test (`test_policy_together`).
+about the policies, which are then asked by themselves. Held by a property test (`test_policy_ground`).
 """
 
 from dataclasses import replace

@@ -14,6 +14,7 @@ hold tokens, are matched and never repeated.
 import contextlib
 import functools
 import importlib.resources
+import itertools
 import json
 import os
 import re
@@ -44,7 +45,9 @@ _REFUSAL = re.compile(
     r"remit: (.{1,2000}?) \(decision (d-[0-9a-z]{1,40})\)(?:(?:; |\nHINT:  )([^\n]{1,500}))?", re.DOTALL
 )
 _PASSED_ON = re.compile(r"remit: the database `[^`\n]{1,64}` refused a login as `")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*?remit: (?:[^"\\]|\\.)*)"')
+_BEGINS = re.compile(r"remit: ")
+_ENDS = re.compile(r'(?:[^"\\]|\\.)*"')
+_LOOKS = 8  # places that may be a refusal within quotation marks: the first mostly is
 _ASK = re.compile(r"\bask (?:the |your )?([^;]{3,120}?)(?: to | for |$)")
 _EXPIRED = frozenset({Reason.TOKEN_EXPIRED, Reason.SESSION_ENDED, Reason.SIGN_IN_AGAIN})
 _HARMLESS = re.compile(r"[A-Za-z0-9 ._:/@-]{1,100}")
@@ -246,11 +249,20 @@ def _refused(chain: Iterable[_Sign]) -> Failure | None:
 
 def _said(text: str) -> tuple[str, str, str] | None:
     """Message, decision and hint of a refusal in a text, or in a JSON string of one."""
-    for quoted in _QUOTED.findall(text):
+    inner = ""
+    for place in itertools.islice(_BEGINS.finditer(text), _LOOKS):
         with contextlib.suppress(ValueError):
-            text = f"{json.loads(chr(34) + quoted + chr(34))}\n{text}"
-    found = _REFUSAL.search(text)
+            inner += f"{json.loads(_quotation(text, place.start()))}\n"
+    found = _REFUSAL.search(inner + text)
     return (found[1], found[2], (found[3] or "").strip()) if found else None
+
+
+def _quotation(text: str, at: int) -> str:
+    """The JSON string around a place; empty where there is none."""
+    begins, ends = text.rfind('"', 0, at), _ENDS.match(text, at)
+    while begins > 0 and text[begins - 1] == "\\":
+        begins = text.rfind('"', 0, begins)
+    return text[begins : ends.end()] if ends and begins >= 0 else ""
 
 
 def _refusal(reason: Reason | None, message: str, hint: str, decision: str) -> Failure:

@@ -1,8 +1,8 @@
 """`remit.google.Credentials`: google-auth's credentials, with tokens that Remit decides on.
 
 With the scopes of Cloud Storage, or none, it has the token for the project's buckets that policy permits. With any
-other scope it has the caller's own token for Remit, which the gateway knows at Vertex AI's and its other hosts. Google
-does not, and is not to be sent it: that takes a run, or an `api_endpoint` at the second door.
+other scope it has the caller's own token for Remit, for an `api_endpoint` at the second door. Google does not know that
+token, and is not sent it: its hosts take a run, whose tunnels prove who this is, and see a word that opens nothing.
 google-auth asks again 3 min 45 s before the end; what it is handed here is renewed at five minutes.
 Sources: google-auth, `credentials.py`, `_helpers.py` (`REFRESH_THRESHOLD`).
 """
@@ -18,7 +18,7 @@ from google.auth import credentials, exceptions
 from remit.model.errors import NotSignedIn, Refused, RemitError
 from remit.model.reasons import Reason
 from remit.sdk.ambient import Ambient
-from remit.sdk.resources import OWN
+from remit.sdk.resources import NOTHING, OWN
 from remit.sdk.tokens import Tokens
 
 _STORAGE = frozenset(
@@ -68,11 +68,14 @@ class Credentials(credentials.Scoped, credentials.CredentialsWithQuotaProject):
 
     def before_request(self, request: object, method: str, url: str, headers: dict[str, str]) -> None:
         """Refreshes when needed and puts the token into the headers; raises `RefreshError` for a place not its own."""
-        host = urlsplit(url).hostname or ""
-        if self._scheme() == OWN and not os.environ.get("REMIT_JOB") and f".{host}".endswith(_GOOGLE):
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        google_s = self._scheme() == OWN and f".{host}".endswith(_GOOGLE)
+        if google_s and not os.environ.get("REMIT_JOB"):
             message = f"`{host}` is Google's, and the token for Remit is not for Google"
             raise _refresh_error(Refused(Reason.HOST_UNKNOWN, message, hint="use `remit run -- …`"))
         super().before_request(request, method, url, headers)  # type: ignore[no-untyped-call]  # google-auth has few types
+        if google_s:  # the run's tunnel says who this is, and not every host of Google's has one
+            self.apply(headers, NOTHING)  # type: ignore[no-untyped-call]  # the same
 
     def with_scopes(self, scopes: Sequence[str] | None, default_scopes: Sequence[str] | None = None) -> Self:
         """The same for other scopes."""

@@ -18,6 +18,7 @@ from remit.sdk import peers
 
 _MAXIMUM_HEAD = 32 << 10  # bytes: larger than any proxy or metadata client sends
 _PATIENCE = 10.0  # seconds for a head to arrive
+_STRANGERS = 16  # of other users' connections that are told at a time: each takes a place that this user may need
 _STATUS = re.compile(r"HTTP/1\.[01] ([0-9]{3})( |$)")
 
 
@@ -64,6 +65,7 @@ class Door:
         self._tells = tells
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._strangers = 0
         self.port = 0
 
     async def open(self) -> None:
@@ -94,14 +96,26 @@ class Door:
                 await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ours = self._ours(writer)
-        head = await read_head(reader)  # a stranger's too: what is left unread would swallow the answer
-        if not ours:
-            writer.write(reply(403, b"this door belongs to another user\n"))
-        while ours and await self._serve(head, reader, writer) and not _has_body(head):
+        if not self._ours(writer):
+            await self._refuse(reader, writer)
+            return
+        head = await read_head(reader)
+        while await self._serve(head, reader, writer) and not _has_body(head):
             await writer.drain()
             head = await read_head(reader)
         await writer.drain()
+
+    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Tells a stranger; where many stand, the next ones find the door closed."""
+        if self._strangers >= _STRANGERS:
+            return
+        self._strangers += 1
+        try:
+            await read_head(reader)  # what is left unread would swallow the answer
+            writer.write(reply(403, b"this door belongs to another user\n"))
+            await writer.drain()
+        finally:
+            self._strangers -= 1
 
     def _ours(self, writer: asyncio.StreamWriter) -> bool:
         client, server = writer.get_extra_info("peername"), writer.get_extra_info("sockname")

@@ -58,8 +58,8 @@ class Container:
             yield File(pattern, found.size, found.etag)
             return
         fits = matcher(pattern.path)
-        for blob in self._client.list_blobs(name_starts_with=pattern.prefix):
-            if fits.fullmatch(blob.name):
+        for blob in self._client.list_blobs(name_starts_with=pattern.prefix, include=["metadata"]):
+            if fits.fullmatch(blob.name) and not _folder(blob):
                 yield File(pattern.at(blob.name), blob.size, blob.etag)
 
     def read(self, file: File, start: int, length: int) -> bytes:
@@ -97,6 +97,11 @@ def ambient() -> "TokenCredential":
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second
 
     return DefaultAzureCredential()
+
+
+def _folder(blob: Any) -> bool:
+    """Whether a blob only stands for a folder: accounts with a hierarchical namespace list those as well."""
+    return bool(not blob.size and (blob.name.endswith("/") or (blob.metadata or {}).get("hdi_isfolder") == "true"))
 
 
 def _untrusted(error: BaseException) -> bool:

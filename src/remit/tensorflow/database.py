@@ -119,7 +119,13 @@ def _column(name: str, values: Sequence[Any], spec: Any) -> Any:
     if any(value is None for value in values):
         raise RemitError(f"column `{name}` has NULL, which no tensor holds", hint="`coalesce` it in the query")
     if spec.dtype == tf.string:
+        if not all(isinstance(value, str | bytes | memoryview) for value in values):
+            raise RemitError(f"column `{name}` has more than text and bytes", hint=_HINT)
         return np.array([bytes(each) if isinstance(each, memoryview) else each for each in values], dtype=object)
+    if spec.dtype.is_bool and not all(isinstance(value, bool) or value in (0, 1) for value in values):
+        raise RemitError(f"column `{name}` has more than yes and no", hint=_HINT)  # NumPy takes `"false"` for a yes
+    if any(isinstance(value, str | bytes) for value in values):
+        raise RemitError(f"column `{name}` has text", hint=_HINT)  # NumPy reads it
     if spec.dtype.is_integer and not all(isinstance(value, int) for value in values):
         raise RemitError(f"column `{name}` has more than whole numbers", hint=_HINT)  # NumPy would cut them off
     try:

@@ -100,22 +100,28 @@ def _ranged(files: list[File], reader: Reader, shard: tuple[int, int] | None, cy
 
 
 def _staged(ahead: Ahead, number: int, shard: tuple[int, int] | None, cycle: int, compression: str) -> Any:
-    def fetch(index: Any) -> Any:
-        return np.array(ahead.fetch(int(index)).encode(), dtype=object)
+    def fetch(each: Any, index: Any) -> Any:
+        return np.array(ahead.fetch(int(each), int(index)).encode(), dtype=object)
 
-    def release(place: Any) -> Any:
-        ahead.release(place.decode())
+    def release(each: Any, place: Any) -> Any:
+        ahead.release(int(each), place.decode())
         return np.array(False)  # noqa: FBT003 - what the filter is told
 
-    def one(place: Any) -> Any:
-        records = _part(tf.data.TFRecordDataset(place, compression, _BUFFER), shard)
-        gone = tf.data.Dataset.from_tensors(place).filter(lambda each: _told(release, each, tf.bool))
-        return records.concatenate(gone)
+    def iteration(each: Any) -> Any:
+        def one(place: Any) -> Any:
+            records = _part(tf.data.TFRecordDataset(place, compression, _BUFFER), shard)
+            gone = tf.data.Dataset.from_tensors(place).filter(lambda found: _told(release, [each, found], tf.bool))
+            return records.concatenate(gone)
 
-    places = tf.data.Dataset.range(number).map(lambda each: _told(fetch, each, tf.string), num_parallel_calls=cycle)
-    return places.interleave(one, cycle_length=cycle, num_parallel_calls=cycle)
+        indices = tf.data.Dataset.range(number)
+        places = indices.map(lambda index: _told(fetch, [each, index], tf.string), num_parallel_calls=cycle)
+        return places.interleave(one, cycle_length=cycle, num_parallel_calls=cycle)
+
+    # TensorFlow ends the generator with the iteration, wherever that was left
+    passes = tf.data.Dataset.from_generator(ahead.passes, output_signature=tf.TensorSpec([], tf.int64))
+    return passes.flat_map(iteration)
 
 
-def _told(function: Any, value: Any, kind: Any) -> Any:
-    """What a Python function gives for a value, as a scalar."""
-    return tf.ensure_shape(tf.numpy_function(function, [value], kind), [])
+def _told(function: Any, values: list[Any], kind: Any) -> Any:
+    """What a Python function gives for values, as a scalar."""
+    return tf.ensure_shape(tf.numpy_function(function, values, kind), [])

@@ -5,11 +5,12 @@ opens it, and whatever ends the process, the room is free again. Left out: keepi
 would say that they are still those of the cloud.
 """
 
+import itertools
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -48,17 +49,31 @@ def room(folder: Path, size: int) -> None:
 
 
 class Ahead:
-    """Files that a dataset is about to read. `fetch` and `release` are called by its threads."""
+    """Files that a dataset is about to read. Its threads call `fetch` and `release`; each iteration is a pass."""
 
     def __init__(self, files: list[File], folder: Path, reader: Reader) -> None:
         self._files = files
         self._folder = folder
         self._reader = reader
         self._lock = threading.Lock()
-        self._open: dict[str, IO[bytes]] = {}
+        self._numbers = itertools.count()
+        self._open: dict[int, dict[str, IO[bytes]]] = {}
 
-    def fetch(self, index: int) -> str:
-        """Brings one file; where it is until `release`."""
+    def passes(self) -> Iterator[int]:
+        """The number of one pass. When the iteration is over, or is left, so are the files that it still has."""
+        with self._lock:
+            number = next(self._numbers)
+            self._open[number] = {}
+        try:
+            yield number
+        finally:
+            with self._lock:
+                left = self._open.pop(number)
+            for brought in left.values():
+                brought.close()
+
+    def fetch(self, number: int, index: int) -> str:
+        """Brings one file for a pass; where it is until `release`."""
         file = self._files[index]
         room(self._folder, file.size)
         brought = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - open for as long as it is read
@@ -66,18 +81,23 @@ class Ahead:
             for piece in self._reader.pieces(file):
                 brought.write(piece)
             brought.flush()
+            return self._kept(number, brought)
         except BaseException:
             brought.close()
             raise
+
+    def _kept(self, number: int, brought: IO[bytes]) -> str:
         place = f"/proc/self/fd/{brought.fileno()}"
         with self._lock:
-            self._open[place] = brought
+            if number not in self._open:
+                raise ReadFailed("an iteration that was left reads no more files")
+            self._open[number][place] = brought
         return place
 
-    def release(self, place: str) -> None:
+    def release(self, number: int, place: str) -> None:
         """The file has been read, and is gone."""
         with self._lock:
-            brought = self._open.pop(place, None)
+            brought = self._open.get(number, {}).pop(place, None)
         if brought:
             brought.close()
 

@@ -455,7 +455,6 @@ def test_whoever_is_revoked_gets_no_further_and_the_record_names_them(revoked, r
     assert (house.entries[0]["job"], house.entries[0]["epoch"]) == ("j-1", 7)
 
 
-@pytest.mark.promise("V13")
 @pytest.mark.parametrize("ask", [House.run, lambda house: exchange(house, job="j-1")])
 @pytest.mark.parametrize("reason", [Reason.REVOKED, Reason.PLANE_UNAVAILABLE])
 def test_whoever_is_revoked_while_a_credential_is_obtained_is_not_handed_it(ask, reason):
@@ -719,7 +718,6 @@ def test_a_grant_that_ends_before_a_token_of_azures_could_opens_none(left, obtai
         assert house.entries[0]["outcome"] == "deny"
 
 
-@pytest.mark.promise("V12")
 @pytest.mark.parametrize(
     ("target", "left", "lifetime"),
     [

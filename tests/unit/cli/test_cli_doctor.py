@@ -5,6 +5,7 @@ import json
 import pytest
 
 import remit.cli
+from remit.cli.duration import in_words
 from remit.model.secret import AccessToken
 from remit.sdk import sign_in
 
@@ -121,3 +122,11 @@ def test_what_is_no_duration(run, api):
     code, _, err = run("--for", "soon")
     assert (code, api.asked) == (2, [])
     assert "`soon` is no duration" in err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0s"), (45, "45s"), (90, "1m 30s"), (5400, "90m"), (7200, "2h"), (172800, "2d"), (86268, "23h 57m 48s")],
+)
+def test_durations_are_told_as_people_read_them(seconds, said):
+    assert in_words(seconds) == said

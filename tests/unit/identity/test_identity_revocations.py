@@ -27,7 +27,7 @@ from remit.identity.revocation.view import LONGEST, RevocationView, uptime
 from remit.model.errors import NotRecorded, Refused, SignInAgain
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.reasons import Reason
-from remit.model.revocation import Revocation, Scope
+from remit.model.revocation import ENDED_RUN, Revocation, Scope
 from remit.state.database import open_database, open_database_to_read
 from remit.state.schema import migrate
 from remit.state.settings import StateSettings
@@ -201,6 +201,16 @@ def test_a_lift_raises_the_epoch_and_frees_at_every_arbiter(place):
     assert [entry["effect"] for entry in place.records.entries] == ["revoke", "lift"]
     assert place.rows()[0].lifted_at > place.rows()[0].at
     assert place.revoker().standing(int(time.time())) == []
+
+
+def test_the_end_of_a_run_counts_and_ends_nobodys_leases(place):
+    view = place.view()
+    first = place.revoke(lock())
+    ended = place.revoke(Revocation(Scope.JOB, "j-1", locked=True, until=int(time.time()) + 60, source=ENDED_RUN))
+    assert (first.epoch, ended.epoch, view.epoch) == (1, 2, 1)
+    assert reason(view, identity(ADA), job="j-1") is Reason.REVOKED
+    assert place.view("b").epoch == 1
+    assert (place.revoke(lock(ADA)).epoch, view.epoch) == (3, 3)
 
 
 def test_who_locked_lifts(place):
@@ -660,7 +670,7 @@ REVOKER = """
     from remit.audit.ledger import Ledger
     from remit.audit.recorder import LedgerRecorder
     from remit.identity.revocation.revoker import Revoker
-    from remit.model.revocation import Revocation, Scope
+    from remit.model.revocation import ENDED_RUN, Revocation, Scope
     from remit.state.database import open_database, open_database_to_read
     from remit.state.settings import StateSettings
 

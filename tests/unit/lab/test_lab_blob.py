@@ -242,7 +242,13 @@ def test_an_assignment_comes_and_goes(door):
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("busy", PASSED), ("expired", (401, "InvalidAuthenticationInfo")), ("role", ROLE)]
+    ("kind", "expected"),
+    [
+        ("busy", PASSED),
+        ("expired", (401, "InvalidAuthenticationInfo")),
+        ("role", ROLE),
+        ("firewall", (403, "AuthorizationFailure")),
+    ],
 )
 def test_it_fails_when_told_as_often_as_told(door, kind, expected):
     door.blob.faults.add({"kind": kind, "after": 1, "times": 2})

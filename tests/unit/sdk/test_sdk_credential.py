@@ -383,6 +383,7 @@ def test_google_s_credentials_outside_of_one(outside):
         "https://us-central1-aiplatform.googleapis.com/v1/projects/p",
         "https://sts.googleapis.com/v1/token",
         "https://aiplatform.googleapis.com/google.cloud",
+        "https://bigquery.googleapis.com./",
     ],
 )
 def test_google_is_never_shown_the_token_for_remit(outside, url, monkeypatch):
@@ -396,6 +397,17 @@ def test_google_is_never_shown_the_token_for_remit(outside, url, monkeypatch):
     storage = {}
     remit.google.Credentials("p").before_request(None, "GET", "https://storage.googleapis.com/", storage)
     assert storage["authorization"] == "Bearer blob-token"
+
+
+def test_google_is_not_shown_it_in_a_run_either(inside):
+    """The tunnel proves who this is where the gateway is, and a host that has no door of the gateway's is Google."""
+    credentials = remit.google.Credentials().with_scopes(["https://www.googleapis.com/auth/cloud-platform"])
+    for url in ("https://bigquery.googleapis.com/bigquery/v2", "https://aiplatform.googleapis.com./v1/projects/p"):
+        headers = {}
+        credentials.before_request(None, "GET", url, headers)
+        assert headers["authorization"] == "Bearer remit-reads-nothing-here"
+    credentials.before_request(None, "GET", "https://remit.example:8444/v1/projects/p", headers)
+    assert headers["authorization"] == "Bearer blob-token"
 
 
 def test_scopes_and_quota(outside):

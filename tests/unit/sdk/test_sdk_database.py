@@ -258,6 +258,17 @@ def test_what_the_environment_names_is_looked_at_too(source, monkeypatch, name, 
     assert "sslrootcert" not in database.connect_arguments("dbname=x", resource=OWN)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", None), ("train.py", "train.py j-1"), ("x j-1", "x j-1"), ("n" * 63, "n" * 32 + " j-1")],
+)
+def test_the_run_is_in_the_connection_s_name(source, monkeypatch, given, said):
+    named = {"application_name": given} if given else {}
+    assert database.connect_arguments("dbname=x", resource=OWN, **named).get("application_name", "") == given
+    monkeypatch.setenv("REMIT_JOB", "j-1")
+    assert database.connect_arguments("dbname=x", resource=OWN, **named).get("application_name") == said
+
+
 def test_a_run_has_no_tokens_for_another_project(source, monkeypatch):
     monkeypatch.setenv("REMIT_JOB", "j-1")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")

@@ -39,6 +39,12 @@ def test_everything_and_nothing_else():
     assert made({"PATH": "/bin", "IDENTITY_HEADER": "theirs"}) == {**GIVEN, "PATH": "/bin"}
 
 
+@pytest.mark.promise("T3")
+def test_a_connection_to_a_database_names_the_run_beside_the_program():
+    assert made({"PGAPPNAME": "train.py"})["PGAPPNAME"] == "train.py j-1"
+    assert made({"PGAPPNAME": "n" * 63})["PGAPPNAME"] == "n" * 32 + " j-1"
+
+
 FOREIGN = [
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_URL",

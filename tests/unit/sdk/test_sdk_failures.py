@@ -159,6 +159,18 @@ def by_odbc(row):
     return kind(row["code"], row["body"])
 
 
+def by_identity(row):
+    from azure.core.exceptions import ClientAuthenticationError
+
+    return ClientAuthenticationError(message=row["body"])
+
+
+def by_proxy(row):
+    from requests.exceptions import ProxyError
+
+    return ProxyError(row["body"])
+
+
 def by_tensorflow(row):
     from tensorflow.python.framework import errors_impl
 
@@ -422,6 +434,45 @@ def test_a_refusal_names_its_decision_and_who_can_grant(make):
     assert found.hint == "ask the owner of `ml-engineers` to be added to it"
     assert found.who == "owner of `ml-engineers`"
     assert str(found).splitlines()[-1] == f"more: remit explain {DECISION}"
+
+
+@pytest.mark.promise("T8")
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ('no pg_hba.conf entry for host "203.0.113.9", user "x", database "fraud", no encryption', Cause.FIREWALL),
+        ("sorry, too many clients already", Cause.THROTTLED),
+        ("something that nobody knows", Cause.REFUSED),
+    ],
+)
+def test_what_a_database_said_through_the_door_is_not_remit_s_no(said, cause):
+    text = f"remit: the database `fraud` refused a login as `x`: {said} (decision {DECISION})"
+    found = diagnose(by_postgresql({"code": "28000", "body": text}))
+    assert (found.cause, found.decision) == (cause, DECISION)
+    assert found.service == ("Remit" if cause is Cause.REFUSED else "SQL")
+
+
+@pytest.mark.promise("T8")
+def test_a_hint_of_postgresql_s_own_form_is_a_hint():
+    text = f"FATAL:  remit: a policy forbids this: no (decision {DECISION})\nHINT:  ask the owner of the data to see"
+    found = diagnose(RuntimeError(f"connection failed: {text}"))
+    assert (found.hint, found.who) == ("ask the owner of the data to see", "owner of the data")
+
+
+@pytest.mark.parametrize("body", ['\\"' * 16_000, '\\"remit: ' * 4_000, '"' * 32_000 + "remit: "], ids=["a", "b", "c"])
+def test_a_body_of_quotation_marks_is_read_once(body, monkeypatch):
+    """Every mark is looked at a few times, not once for each other: an answer of a stranger must not hold a job up."""
+    looks = 0
+    quotation = failures._quotation
+
+    def counted(text, at):
+        nonlocal looks
+        looks += 1
+        return quotation(text, at)
+
+    monkeypatch.setattr(failures, "_quotation", counted)
+    assert diagnose(ValueError(body)).cause is Cause.UNKNOWN
+    assert looks <= 16
 
 
 def test_a_hint_with_quotation_marks_survives_json():

@@ -137,6 +137,33 @@ def test_a_door_refuses_everybody_else(owner):
     assert not served
 
 
+@pytest.mark.promise("T10")
+def test_strangers_who_say_nothing_take_few_places():
+    """Else another user of the host could hold all that this process may open, and the run would have no tokens."""
+    whose = [os.getuid() + 1]
+
+    async def story():
+        door = Door(None, lambda client, server: whose[0])
+        await door.open()
+        silent = [await asyncio.open_connection("127.0.0.1", door.port) for _ in range(60)]
+        ends = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        held = set(ends)
+        while len(held) > loopback._STRANGERS:
+            done, held = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+            assert {end.result() for end in done} == {b""}
+        assert len(held) == loopback._STRANGERS
+        silent[ends.index(next(iter(held)))][1].write(b"GET / HTTP/1.1\r\n\r\n")
+        told, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+        assert told.pop().result().startswith(b"HTTP/1.1 403 ")
+        for _, writer in silent:
+            writer.close()
+        await door.close()
+        await asyncio.gather(*ends, return_exceptions=True)
+        assert door._strangers == 0
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     "raw",
     [

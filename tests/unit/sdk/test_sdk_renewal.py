@@ -298,12 +298,12 @@ def test_access_that_is_revoked_ends_every_token_of_the_run():
     async def story():
         tokens = Tokens(lambda audience: exchange(), lambda: told.append("over"), Time().clocks())
         assert (await tokens.live(STORAGE + "p")).token.reveal() == "token-1"
-        exchange.trouble = Refused(Reason.REVOKED)
+        exchange.trouble = Refused(Reason.REVOKED, "access has been revoked (decision d-1)")
         with pytest.raises(Refused):
             await tokens.live(OWN)
         exchange.trouble = None
         for audience in (STORAGE + "p", OWN):
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(Refused, match="decision d-1") as caught:
                 await tokens.live(audience)
             assert caught.value.reason is Reason.REVOKED
 

@@ -1,5 +1,6 @@
 """Real TensorFlow reads real TFRecords from Azurite, behind a door that checks tokens and roles as Azure does."""
 
+import gc
 import itertools
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,23 @@ def test_files_come_ahead_without_a_name_and_are_gone_when_read(tf, train, tmp_p
     assert list(folder.iterdir()) == []
     held = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
     assert [name for name in held if str(folder) in name] == []
+
+
+def test_an_iteration_that_is_left_leaves_no_file_on_the_disk(tf, train, tmp_path):
+    from remit.tensorflow import tfrecords
+
+    def held():
+        links = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return [name for name in links if str(tmp_path) in name]
+
+    dataset = tfrecords(ALL, stage=tmp_path, interleave=2)
+    assert sum(1 for _ in dataset.take(3).repeat(5)) == 15
+    assert next(iter(dataset)).numpy() in WORDS
+    deadline = time.monotonic() + 60
+    while held():
+        gc.collect()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
@@ -239,6 +258,17 @@ def test_staging_brings_files_for_good(storage, tmp_path):
     assert path == tmp_path / "s" / "contosofraudtest" / "features" / "here" / "a b.bin"
     assert (path.read_bytes(), path.stat().st_mode & 0o077) == (b"one", 0)
     assert sorted(path.parent.iterdir()) == [path]
+
+
+def test_what_stands_for_a_folder_is_no_file(storage, tmp_path):
+    from remit.tensorflow import stage
+    from remit.tensorflow.blob import Container, ambient
+
+    container = Container("contosofraudtest/features", ambient)._client
+    container.upload_blob("tree/inner", b"", metadata={"hdi_isfolder": "true"})
+    container.upload_blob("tree/other/", b"")
+    storage.put("features", "tree/inner/file.bin", b"one")
+    assert [path.name for path in stage("az://contosofraudtest/features/tree/**", tmp_path)] == ["file.bin"]
 
 
 def test_a_blobs_name_does_not_lead_out_of_the_folder(tmp_path):

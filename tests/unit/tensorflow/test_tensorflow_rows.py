@@ -141,6 +141,33 @@ def test_what_becomes_none_on_the_way_is_told(tf, lite, query, said):
         list(rows(query, connect=lite))
 
 
+@pytest.mark.parametrize(
+    ("query", "kind", "said"),
+    [
+        ("SELECT 'false' AS a", "bool", "more than yes and no"),
+        ("SELECT 2 AS a", "bool", "more than yes and no"),
+        ("SELECT '1.5' AS a", "float64", "has text"),
+        ("SELECT x'31' AS a", "float32", "has text"),
+        ("SELECT 1 AS a", "string", "more than text"),
+        ("SELECT 9223372036854775807 AS a", "int32", "does not fit"),
+    ],
+)
+def test_what_does_not_become_what_was_declared_is_told(tf, lite, query, kind, said):
+    from remit.tensorflow import rows
+
+    signature = {"a": tf.TensorSpec([None], getattr(tf, kind))}
+    with pytest.raises(tf.errors.UnknownError, match=said):
+        list(rows(query, connect=lite, output_signature=signature))
+
+
+def test_yes_and_no_are_declared_for_a_database_that_has_numbers_only(tf, lite):
+    from remit.tensorflow import rows
+
+    signature = {"a": tf.TensorSpec([None], tf.bool)}
+    [batch] = rows("SELECT 1 AS a UNION ALL SELECT 0", connect=lite, output_signature=signature)
+    assert sorted(batch["a"].numpy().tolist()) == [False, True]
+
+
 def test_nothing_is_written(tf, lite):
     from remit.tensorflow import rows
 

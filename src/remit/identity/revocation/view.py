@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import Engine, Row, or_, select
+from sqlalchemy import Engine, Row, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from remit.identity.revocation.arbiters import FENCE, Membership
@@ -25,7 +25,7 @@ from remit.identity.revocation.tables import revocations
 from remit.model.errors import Refused, SignInAgain
 from remit.model.identity import Identity
 from remit.model.reasons import Reason
-from remit.model.revocation import Scope
+from remit.model.revocation import ENDED_RUN, Scope
 
 LONGEST = 30 * 3600
 """Seconds that a token can live: 28 h with continuous access evaluation (Microsoft, "Continuous access evaluation",
@@ -79,6 +79,7 @@ class RevocationView:
         self._clock = clock
         self._wall = wall
         self._epoch = -1
+        self._weighty = 0
         self._apart = -math.inf  # the wall clock, less the other: how far ahead it has ever been since it was set back
         self._ends: dict[_Key, tuple[_End, ...]] = {}
         self._fresh_at = self._beat_at = self._cleared_at = -math.inf
@@ -96,8 +97,12 @@ class RevocationView:
 
     @property
     def epoch(self) -> int:
-        """The number of the newest revocation in the view, 0 before there is any; it only grows."""
-        return max(0, self._epoch)
+        """The number of the newest revocation in the view that a lease must not outlive, 0 before there is any.
+
+        It only grows. The end of a run is none of these: it is its owner's own doing, whenever they like, and half a
+        second is soon enough; else anybody could end everybody's leases.
+        """
+        return self._weighty
 
     @property
     def trouble(self) -> str:
@@ -226,16 +231,21 @@ class RevocationView:
 
     def _load(self, now: int, *, again: bool) -> None:
         """What has changed; at the first time, or `again`, also what matters of the rest."""
-        first, changed = self._epoch < 0, revocations.c.changed > self._epoch
+        newest, first, changed = self._weighty, self._epoch < 0, revocations.c.changed > self._epoch
         locked = (revocations.c.locked == 1) & (revocations.c.lifted_at == 0)
         lasting = or_(revocations.c.until == 0, revocations.c.until > now)
         mattering = or_(locked & lasting, revocations.c.before > now - LONGEST)
         wanted = mattering if first else or_(changed, mattering) if again else changed
         with self._reader.connect() as connection:
+            if first:  # of all of them: what no longer matters was told to the gateways all the same
+                weighty = select(func.max(revocations.c.changed)).where(revocations.c.source != ENDED_RUN)
+                newest = connection.execute(weighty).scalar() or 0
             for row in connection.execute(select(revocations).where(wanted)):
+                newest = max(newest, row.changed if row.source != ENDED_RUN else 0)
                 key = (Scope(row.scope), row.subject)
                 kept = [end for end in self._ends.get(key, ()) if end.number != row.number]
                 self._keep(key, [*kept, _End(row.number, row.before, _locked_until(row))], now)
+        self._weighty = newest  # the last of all: whoever tells it has seen everything up to it
 
     def _clear(self, now: int) -> None:
         for key, ends in tuple(self._ends.items()):
