@@ -9,6 +9,7 @@ The folder is named, not looked for, so that `safe.directory` does not come into
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,8 +58,11 @@ class Repository:
         self.missing = 0
 
     def common(self) -> Path:
-        """Where its objects are: the same for all its work trees."""
-        return (self._directory / self._ask("rev-parse", "--path-format=absolute", "--git-common-dir")).resolve()
+        """Where its objects are: the same for all its work trees. No pipe is among them: git would wait for it."""
+        found = (self._directory / self._ask("rev-parse", "--path-format=absolute", "--git-common-dir")).resolve()
+        if any(_waits(os.path.join(folder, name)) for folder, _, names in os.walk(found) for name in names):  # noqa: PTH118 - bytes of names stay as they are
+            raise RemitError(f"git cannot read `{self.folder.name}`: it holds a pipe or a device")
+        return found
 
     def shallow(self) -> bool:
         """Whether older commits were not fetched."""
@@ -182,6 +186,15 @@ class Contents:
             self._answers.read(1)
             self._left = 0
         return data
+
+
+def _waits(path: str) -> bool:
+    """Whether reading it may never end. A socket, such as the file system monitor's, cannot even be opened."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISSOCK(mode))
 
 
 def _around() -> dict[str, str]:

@@ -209,6 +209,14 @@ def test_a_broken_history_is_an_error(repository):
 
 
 @pytest.mark.promise("V16")
+@pytest.mark.parametrize("place", ["packed-refs", "objects/pipe"])
+def test_a_pipe_in_a_repository_is_not_waited_for(repository, place):
+    folder, *_ = repository
+    os.mkfifo(folder / ".git" / place)
+    report = scan(folder)
+    assert report.unread == ["git cannot read `repository`: it holds a pipe or a device"]
+
+
 def test_without_git_it_is_said(repository, monkeypatch):
     folder, *_ = repository
     monkeypatch.setenv("PATH", "/nowhere")

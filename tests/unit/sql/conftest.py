@@ -129,10 +129,15 @@ class Front:
 
     async def serve(self, reader, writer) -> None:
         self.tasks.add(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, OSError):
-            await self._serve(reader, writer)
-        writer.close()
-        self.tasks.discard(asyncio.current_task())
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, OSError):
+                await self._serve(reader, writer)
+        except asyncio.CancelledError:  # at the end, when whoever was there may have gone
+            writer.transport.abort()
+            raise
+        finally:
+            writer.close()
+            self.tasks.discard(asyncio.current_task())
 
     async def _serve(self, reader, writer) -> None:
         assert await reader.readexactly(8) == bytes.fromhex("0000000804d2162f")
