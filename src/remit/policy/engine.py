@@ -135,7 +135,8 @@ class Hearing:
     """One request before the engine, with its entities in place: it can be asked more than once.
 
     `above`: what the entities are in, and `caller`: the principal with all that it is in; `told`: what the engine was
-    told of each question, and `answers`: what it said.
+    told of each question, and `answers`: what it said; `lines`: of each question's action and resource, and
+    `concerned`: the policies whose scope matches.
     """
 
     ground: Ground
@@ -149,6 +150,10 @@ class Hearing:
     answers: dict[tuple[Slices, int, frozenset[str], Grant | None], Answer] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    lines: dict[int, tuple[Question, tuple[Name, ...], tuple[Name, ...]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    concerned: dict[tuple[Slices, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def ask(
         self,
@@ -203,8 +208,13 @@ class Hearing:
         return self.told[key][1]
 
     def _matching(self, slices: Slices, question: Question) -> int:
-        action = self.ground.action(question.operation.action.id, question.operation.action.group)
-        return slices.matching(self.caller, line(action, self.above), line(question.target, self.above))
+        key = slices, id(question)  # as for `told`
+        if key not in self.concerned:
+            if id(question) not in self.lines:
+                action = self.ground.action(question.operation.action.id, question.operation.action.group)
+                self.lines[id(question)] = question, line(action, self.above), line(question.target, self.above)
+            self.concerned[key] = slices.matching(self.caller, *self.lines[id(question)][1:])
+        return self.concerned[key]
 
 
 def _above(entities: Entities) -> Parents:

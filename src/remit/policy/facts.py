@@ -157,7 +157,7 @@ def _asked(operation: Operation) -> dict[str, Any]:
 
 
 def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _work(work: Work) -> dict[str, Any]:
