@@ -270,7 +270,7 @@ def test_a_service_learns_one_identity_from_any_mutant(mutated, caller):
 def refusing(mutated, caller):
     """The arbiter permits, and the upstream refuses with a stolen cookie."""
     usual = mutated.upstream.answer
-    lines = "set-cookie: a=b\r\nset-cookie: __Host-remit=evil\r\n"
+    lines = "connection: close\r\nset-cookie: a=b\r\nset-cookie: __Host-remit=evil\r\n"  # raw answers end there
     raw = f"HTTP/1.1 403 X\r\n{lines}content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}".encode()
     mutated.upstream.answer = lambda _: Reply(200, raw=raw)
     told = Reply(200, x_remit_upstream="iam")

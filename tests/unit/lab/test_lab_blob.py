@@ -89,7 +89,7 @@ WRONG_TOKENS = {
     "no audience": ({"aud": None}, "Audience validation failed"),
     "expired": ({"exp": int(time.time()) - 1}, "The token is expired"),
     "no end": ({"exp": None}, "The token is expired"),
-    "not yet": ({"nbf": int(time.time()) + 600}, "not yet valid"),
+    "not yet": ({"nbf": int(time.time()) + 86_400}, "not yet valid"),
     "no beginning": ({"nbf": None}, "not yet valid"),
     "issuer": ({"iss": "https://sts.windows.net/other/"}, "Issuer validation failed"),
     "tenant": ({"tid": contoso.FABRIKAM}, "Issuer validation failed"),
