@@ -123,9 +123,11 @@ def main() -> None:
 
 def visible() -> dict[str, Any]:
     """What of credentials this process could find without asking anybody."""
-    names = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_API_KEY", "GOOGLE_AUTH_TOKEN_FOR_TESTING", "CLOUDSDK_CONFIG")
+    names = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_API_KEY", "GOOGLE_AUTH_TOKEN_FOR_TESTING")
     home = Path(os.environ["HOME"])
-    files = [str(path) for path in (*home.rglob("*"), *Path.cwd().glob("*.json")) if path.is_file()]
+    gcloud = Path(os.environ.get("CLOUDSDK_CONFIG", home))  # a run's is an empty folder
+    found = (*home.rglob("*"), *gcloud.rglob("*"), *Path.cwd().glob("*.json"))
+    files = [str(path) for path in found if path.is_file()]
     bearer = [name for name, value in os.environ.items() if "eyJ" in value or "ya29." in value]
     return {"named": [name for name in names if name in os.environ], "files": files, "bearer": bearer}
 

@@ -353,8 +353,18 @@ def sent_to_ourselves(number, ready):
     return thread
 
 
+@pytest.fixture
+def not_ignored():
+    """Makes this process one that a signal ends, as it is not below `nohup`."""
+    before = {}
+    yield lambda number: before.setdefault(number, signal.signal(number, lambda *_: None))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1])
-def test_a_signal_reaches_the_command_and_its_end_is_told(signed_in, installation, tmp_path, number):
+def test_a_signal_reaches_the_command_and_its_end_is_told(signed_in, installation, tmp_path, number, not_ignored):
+    not_ignored(number)
     ready = tmp_path / "ready"
     text = (
         "import signal, sys, time, pathlib\n"

@@ -19,7 +19,8 @@ DOOR = "  listen: 127.0.0.1:8443\n"
 
 
 def with_databases(door="  databases: 127.0.0.1:5433\n", databases=DATABASES):
-    return changed(DOOR, DOOR + door) + databases
+    """The example, with these in the place of its own."""
+    return changed(DOOR, DOOR + door).partition("\ndatabases:\n")[0] + "\n" + databases
 
 
 def test_what_is_read(tmp_path):

@@ -162,9 +162,9 @@ def test_plaintext_off_loopback_is_refused_with_what_else_is_wrong(tmp_path):
         "project: contoso-fraud-prod", "project: contoso-other"
     )
     found = problems(tmp_path, text)
-    assert len(found) == 3  # a line for Google and one for Azure name the project
-    assert found[2][:2] == place(text, "listen:")
-    assert "plaintext on `0.0.0.0`" in found[2][2]
+    assert len(found) == 4  # a line for Google, one for Azure and a database name the project
+    assert found[3][:2] == place(text, "listen:")
+    assert "plaintext on `0.0.0.0`" in found[3][2]
 
 
 def test_when_the_access_log_is_written(tmp_path):
