@@ -9,7 +9,6 @@ import pytest
 
 from remit.cli.story import digits
 from remit.cli.story.installation import example
-from remit.cli.story.people import ended
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PROJECTS = ("contoso-fraud-test", "contoso-fraud-prod")
@@ -52,8 +51,7 @@ def test_the_block_prints_what_it_says(world, tmp_path: Path) -> None:
 
     assert signed_in(world, dana) == lines_after("remit login")
     script = [str(example("digits") / "launch.py")]
-    test, prod = (dana.start(project, script) for project in PROJECTS)
-    permitted, refused = ended(test), ended(prod)
+    permitted, refused = (dana.run(project, script) for project in PROJECTS)
     assert permitted.code == 0, permitted.err
     shown = [*permitted.err.splitlines(), permitted.out.splitlines()[-1]]
     assert [known(line) for line in shown] == lines_after("remit run --project contoso-fraud-test")

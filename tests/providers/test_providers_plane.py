@@ -187,7 +187,7 @@ def _configure(world: Any, running: ModuleType, okta: Any, adfs: Any) -> None:
     for old, new in (
         ("\n# What `remit login` asks for", ISSUERS),
         ("\n# What there is.", BROWSER),
-        ("  accounts: #", more),
+        ("\n  accounts: #", f"\n{more}"),
     ):
         assert text.count(old) == 1
         text = text.replace(old, new)
