@@ -10,13 +10,11 @@ Leaves out what is done then: that is each story's own.
 import logging
 from dataclasses import dataclass, replace
 
-from remit.access.decide import Rooms, identify, refusal, surroundings, write
-from remit.model.decision import Circumstances, Decision
-from remit.model.errors import NotRecorded, Refused
+from remit.access.decide import Rooms, begun, identify, refusal, surroundings, write
+from remit.model.decision import Decision
+from remit.model.errors import Refused
 from remit.model.identity import Identity
-from remit.model.names import decision_id
 from remit.model.operation import Request
-from remit.model.reasons import Reason
 from remit.model.secret import SessionSecret, UnverifiedToken
 
 _log = logging.getLogger(__name__)
@@ -51,24 +49,8 @@ async def asked(rooms: Rooms, caller: Caller, request: Request, *, method: str, 
 
 
 def drafted(rooms: Rooms, caller: Caller, request: Request, *, method: str, path: str) -> Decision:
-    """A decision that is still to be taken: a refusal until then."""
-    began = rooms.clock()
-    return Decision(
-        id=decision_id(began),
-        at=began,
-        verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-        circumstances=Circumstances(now=began // 1_000_000, peer=caller.peer, epoch=rooms.revocations.epoch),
-        request=request,
-        wire_method=method,
-        wire_path=path,
-    )
-
-
-def unanswered(draft: Decision, error: Exception) -> Decision:
-    """The refusal that an unforeseen error comes to."""
-    _log.error("decision %s failed: %s", draft.id, type(error).__name__)
-    reason = Reason.RECORD_UNAVAILABLE if isinstance(error, NotRecorded) else Reason.PLANE_UNAVAILABLE
-    return replace(draft, verdict=refusal(Refused(reason)))
+    """A decision on a question that is still to be taken: a refusal until then."""
+    return replace(begun(rooms, method, path, peer=caller.peer), request=request)
 
 
 async def _decided(rooms: Rooms, caller: Caller, draft: Decision, request: Request) -> Decision:

@@ -21,15 +21,6 @@ class Runs(Protocol):
         """The run with this id, `None` when none goes on; raises `Refused` when the view is too old to ask."""
 
 
-class NoRuns:
-    """The `Runs` where none is ever registered; for stories that are put together without a database."""
-
-    def of(self, job: str) -> Run | None:
-        """None."""
-        del job
-        return None
-
-
 def check_run(runs: Runs, identity: Identity, job: str, project: str = "") -> None:
     """Raises `Refused` when a run is somebody else's, or bound to another project than the one that is asked for.
 

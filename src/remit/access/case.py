@@ -4,13 +4,12 @@ Shared by the stories of grants and of runs. Nothing here raises to whoever asks
 a reason, recorded as the decision, or as what came of it. Leaves out the questions (`request`, `run`).
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from remit.access.asking import Caller, drafted, unanswered
-from remit.access.decide import Rooms, identify, refusal, surroundings, write
+from remit.access.asking import Caller, drafted
+from remit.access.decide import Rooms, identify, refusal, surroundings, unanswered, write
 from remit.model.decision import Decision, Verdict
 from remit.model.errors import Refused
 from remit.model.identity import Identity
@@ -19,8 +18,6 @@ from remit.model.reasons import Reason
 from remit.model.record import outcome_record
 
 Told = TypeVar("Told")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -111,5 +108,4 @@ async def tell(
         except Refused as refused:
             return ruled(await case.refuse(refused))
     except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-        _log.error("decision %s failed: %s", case.decision.id, type(error).__name__)
         return ruled(unanswered(case.decision, error))

@@ -17,12 +17,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from remit.access.belonging import check_run
-from remit.access.decide import Rooms, mapped, obtain, refusal, refused_after, surroundings, write
+from remit.access.decide import (
+    Rooms,
+    begun,
+    mapped,
+    obtain,
+    refusal,
+    refused_after,
+    surroundings,
+    unanswered,
+    write,
+)
 from remit.access.ports import Obtainer
 from remit.model.credential import Purpose
-from remit.model.decision import Answer, Circumstances, Decision
-from remit.model.errors import NotRecorded, Refused
-from remit.model.names import decision_id
+from remit.model.decision import Answer, Decision
+from remit.model.errors import Refused
 from remit.model.operation import Request
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -68,26 +77,11 @@ class Connect:
 
     async def __call__(self, token: UnverifiedToken, database: str, role: str, peer: str, job: str = "") -> Answer:
         """Decides, records and obtains; never raises, since whatever goes wrong is a refusal with a reason."""
-        began = self._rooms.clock()
-        draft = Decision(
-            id=decision_id(began),
-            at=began,
-            verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-            circumstances=Circumstances(
-                now=began // 1_000_000, peer=peer, job=job, epoch=self._rooms.revocations.epoch
-            ),
-            wire_method=METHOD,
-            wire_host=_short(database),
-            wire_path=_short(role),
-        )
+        draft = begun(self._rooms, METHOD, _short(role), host=_short(database), peer=peer, job=job)
         try:
             return await self._tell(token, database, role, draft)
-        except NotRecorded as error:
-            _log.error("decision %s could not be recorded: %s", draft.id, error.message)
-            return Answer(replace(draft, verdict=refusal(Refused(Reason.RECORD_UNAVAILABLE))))
         except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            _log.error("decision %s failed: %s", draft.id, type(error).__name__)
-            return Answer(replace(draft, verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE))))
+            return Answer(unanswered(draft, error))
 
     async def _tell(self, token: UnverifiedToken, database: str, role: str, draft: Decision) -> Answer:
         rooms, decision = self._rooms, draft

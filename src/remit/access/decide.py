@@ -102,6 +102,29 @@ class Rooms:
     labels: bool = False
 
 
+def begun(rooms: Rooms, method: str, path: str, *, host: str = "", peer: str = "", job: str = "") -> Decision:
+    """A decision that is still to be taken, about what came on the wire: a refusal until then."""
+    at = rooms.clock()
+    return Decision(
+        id=decision_id(at),
+        at=at,
+        verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
+        circumstances=Circumstances(now=at // 1_000_000, peer=peer, job=job, epoch=rooms.revocations.epoch),
+        wire_method=method,
+        wire_host=host,
+        wire_path=path,
+    )
+
+
+def unanswered(draft: Decision, error: Exception) -> Decision:
+    """The refusal that an error comes to which no step foresaw."""
+    unrecorded = isinstance(error, NotRecorded)
+    _log.error("decision %s failed: %s", draft.id, error if unrecorded else type(error).__name__)
+    return replace(
+        draft, verdict=refusal(Refused(Reason.RECORD_UNAVAILABLE if unrecorded else Reason.PLANE_UNAVAILABLE))
+    )
+
+
 class Decide:
     """The story of one request."""
 
@@ -113,27 +136,12 @@ class Decide:
 
         `refused`: why it must not be asked, for what was seen where it arrived; it is recorded like every refusal.
         """
-        began = self._rooms.clock()
-        circumstances = Circumstances(
-            now=began // 1_000_000, peer=wire.peer, job=wire.job, epoch=self._rooms.revocations.epoch
-        )
-        draft = Decision(
-            id=decision_id(began),
-            at=began,
-            verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-            circumstances=circumstances,
-            wire_method=wire.method,
-            wire_host=wire.host,
-            wire_path=wire.target.partition("?")[0],
-        )
+        path = wire.target.partition("?")[0]
+        draft = begun(self._rooms, wire.method, path, host=wire.host, peer=wire.peer, job=wire.job)
         try:
             return await self._tell(wire, draft, refused)
-        except NotRecorded as error:
-            _log.error("decision %s could not be recorded: %s", draft.id, error.message)
-            return _refuse(draft, Refused(Reason.RECORD_UNAVAILABLE))
         except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            _log.error("decision %s failed: %s", draft.id, type(error).__name__)
-            return _refuse(draft, Refused(Reason.PLANE_UNAVAILABLE))
+            return Answer(unanswered(draft, error))
 
     async def _tell(self, wire: WireRequest, draft: Decision, unasked: Refused | None) -> Answer:
         rooms = self._rooms

@@ -21,12 +21,21 @@ from enum import StrEnum
 from typing import Protocol
 
 from remit.access.belonging import check_run
-from remit.access.decide import Rooms, mapped, obtain, refusal, refused_after, surroundings, write
+from remit.access.decide import (
+    Rooms,
+    begun,
+    mapped,
+    obtain,
+    refusal,
+    refused_after,
+    surroundings,
+    unanswered,
+    write,
+)
 from remit.model.credential import Cloud, Credential, Purpose
 from remit.model.decision import Answer, Circumstances, Decision, Verdict
-from remit.model.errors import NotRecorded, Refused
+from remit.model.errors import Refused
 from remit.model.identity import Identity, Kind
-from remit.model.names import decision_id
 from remit.model.operation import Request
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -91,24 +100,11 @@ class Exchange:
 
     async def __call__(self, token: UnverifiedToken, audience: Audience, peer: str, job: str = "") -> Answer:
         """Decides, records and obtains; never raises, since whatever goes wrong is a refusal with a reason."""
-        began = self._rooms.clock()
-        draft = Decision(
-            id=decision_id(began),
-            at=began,
-            verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE)),
-            circumstances=Circumstances(
-                now=began // 1_000_000, peer=peer, job=job, epoch=self._rooms.revocations.epoch
-            ),
-            wire_method="POST",
-            wire_host="",
-            wire_path="/v1/token",
-        )
+        draft = begun(self._rooms, "POST", "/v1/token", peer=peer, job=job)
         try:
             return await self._tell(token, audience, draft)
-        except NotRecorded:
-            return Answer(replace(draft, verdict=refusal(Refused(Reason.RECORD_UNAVAILABLE))))
-        except Exception:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            return Answer(replace(draft, verdict=refusal(Refused(Reason.PLANE_UNAVAILABLE))))
+        except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
+            return Answer(unanswered(draft, error))
 
     async def _tell(self, token: UnverifiedToken, audience: Audience, draft: Decision) -> Answer:
         rooms, decision, purpose = self._rooms, draft, None

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from remit.access.asking import Caller, asked, drafted, known, unanswered
-from remit.access.decide import Rooms, refusal
+from remit.access.asking import Caller, asked, drafted, known
+from remit.access.decide import Rooms, refusal, unanswered
 from remit.access.ports import Directory, Explainer
 from remit.model.decision import Decision, Verdict
 from remit.model.errors import Refused

@@ -45,17 +45,6 @@ class Asked(Protocol):
         """How long hops last."""
 
 
-class Endless:
-    """The `Lifetimes` where nothing is known to end; for stories that are put together without credentials."""
-
-    endless = 0
-
-    def hops(self, identity: Identity, place: Place, rests: Rests, now: int) -> Sequence[Hop]:
-        """None."""
-        del identity, place, rests, now
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What the policy says, on what, and which hops there are. `lasting`: seconds, 0 where nobody knows."""

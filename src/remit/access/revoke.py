@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from remit.access.asking import Caller, asked, drafted, unanswered
-from remit.access.decide import Rooms, refusal
+from remit.access.asking import Caller, asked, drafted
+from remit.access.decide import Rooms, refusal, unanswered
 from remit.model.decision import Decision
 from remit.model.errors import Refused
 from remit.model.operation import INSTALLATION, OWN_ACTIONS, Action, Operation, Request

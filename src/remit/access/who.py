@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from remit.access.asking import Caller, asked, drafted, known, unanswered
+from remit.access.asking import Caller, asked, drafted, known
 from remit.access.assumed import PLAIN, Assumed, overruling, supposing, unsaid
-from remit.access.decide import Rooms, refusal, surroundings
+from remit.access.decide import Rooms, refusal, surroundings, unanswered
 from remit.access.people import LIFE, find, of
 from remit.access.ports import Directory, Words
 from remit.model.decision import Circumstances, Decision, Verdict

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 
 from remit.gateway.process import Running
 from remit.settings.read import Settings
@@ -25,6 +26,19 @@ _RELIEF = 45.0  # seconds to wait for the successor of an arbiter that still ans
 
 GO = b"go\n"
 RETIRE = signal.SIGUSR1
+
+
+async def kept(what: str, office: Callable[[], Running | None], start: Callable[[], Awaitable[None]]) -> None:
+    """Starts another one whenever the one in office ends, soon at first, and less often while they keep dying."""
+    pause, most = _BACKOFF
+    while (found := office()) is not None:
+        began = time.monotonic()
+        await found.ended()
+        _log.error("%s ended and is replaced", what)
+        pause = _BACKOFF[0] if time.monotonic() - began > _STEADY else pause
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, most)
+        await start()
 
 
 class ArbiterProcess:
@@ -79,15 +93,7 @@ class ArbiterProcess:
 
     async def keep(self) -> None:
         """Replaces the one in office whenever it ends."""
-        pause, most = _BACKOFF
-        while self._office is not None:
-            began = time.monotonic()
-            await self._office.ended()
-            _log.error("the arbiter ended and is replaced")
-            pause = _BACKOFF[0] if time.monotonic() - began > _STEADY else pause
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, most)
-            await self.start()
+        await kept("the arbiter", lambda: self._office, self.start)
 
     async def end(self) -> None:
         """Ends all of them."""

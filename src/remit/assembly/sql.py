@@ -8,13 +8,11 @@ connection. It dies with its supervisor.
 import asyncio
 import contextlib
 import datetime as dt
-import logging
 import os
 import sys
-import time
 from pathlib import Path
 
-from remit.assembly.child import RETIRE
+from remit.assembly.child import RETIRE, kept
 from remit.credentials.database_certificate import ensure
 from remit.gateway.process import Running
 from remit.model.errors import RemitError
@@ -22,9 +20,6 @@ from remit.settings.read import Settings
 from remit.sql.asking import arbiter
 from remit.sql.door import Door, listening, server_tls
 
-_log = logging.getLogger(__name__)
-_BACKOFF = (0.05, 5.0)  # seconds between restarts: the first at once
-_STEADY = 30.0  # seconds of life after which a death counts as the first again
 _STOP = 10.0  # seconds for a process to end: what is under way has three, its record what it takes
 
 
@@ -71,19 +66,9 @@ class DoorProcess:
                 one.send(RETIRE)
 
     async def keep(self) -> None:
-        """Replaces the one in office whenever it ends; for ever."""
-        pause, most = _BACKOFF
-        while True:
-            if self._office is None:
-                await asyncio.Event().wait()  # there is none to keep
-                continue
-            began = time.monotonic()
-            await self._office.ended()
-            _log.error("the door for databases ended and is replaced")
-            pause = _BACKOFF[0] if time.monotonic() - began > _STEADY else pause
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, most)
-            await self.start()
+        """Replaces the one in office whenever it ends; for ever, also where there is none to keep."""
+        await kept("the door for databases", lambda: self._office, self.start)
+        await asyncio.Event().wait()
 
     async def end(self) -> None:
         """Ends all of them."""

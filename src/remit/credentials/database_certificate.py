@@ -7,7 +7,6 @@ postgresql.org/docs/18, "Certificate Authentication"; RFC 5280; RFC 4519 section
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from remit.model.errors import HopFailed
 from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
-from remit.state.private_file import read_private
+from remit.state.private_file import read_private, write_whole
 
 HOP = "database-certificate"
 MINUTES = 5  # a login takes a moment, and this is not looked at afterwards
@@ -89,8 +88,8 @@ def _make(path: Path, key_path: Path, now: dt.datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write(key_path, _pem(key), 0o600)
-    _write(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_whole(key_path, _pem(key), 0o600)
+    write_whole(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _signed(authority: Authority, role: str, principal: str, now: dt.datetime) -> tuple[AccessToken, int]:
@@ -141,14 +140,3 @@ def _usage(*, certificates: bool) -> x509.KeyUsage:
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, and never readable by others in between."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -8,7 +8,6 @@ The leaf names exactly the hosts and is renewed when a third of its life is left
 
 import datetime as dt
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from remit.model.errors import RemitError
+from remit.state.private_file import write_whole
 
 _AUTHORITY_DAYS = 1825  # five years: as long as an installation, since every client holds it
 _LEAF_DAYS = 90  # Let's Encrypt's term; renewal needs nobody
@@ -67,8 +67,8 @@ def _make_authority(path: Path, key_path: Path, hosts: Sequence[str], now: dt.da
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write(key_path, _key_pem(key), _PRIVATE)
-    _write(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_whole(key_path, _key_pem(key), _PRIVATE)
+    write_whole(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _check_authority(authority: x509.Certificate, folder: Path, hosts: Sequence[str], now: dt.datetime) -> None:
@@ -114,8 +114,8 @@ def _make_leaf(
         .sign(signer, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    _write(files.key, _key_pem(key), _PRIVATE)
-    _write(files.certificate, leaf.public_bytes(pem) + authority.public_bytes(pem), 0o644)
+    write_whole(files.key, _key_pem(key), _PRIVATE)
+    write_whole(files.certificate, leaf.public_bytes(pem) + authority.public_bytes(pem), 0o644)
 
 
 def _builder(
@@ -159,15 +159,3 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, and never readable by others in between."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

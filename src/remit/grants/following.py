@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Self
 
@@ -24,7 +24,7 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Following:
+class Following(ABC):
     """A view. `what`: it follows, for people's eyes; `clock`: monotonic seconds."""
 
     def __init__(self, what: str, clock: Callable[[], float]) -> None:

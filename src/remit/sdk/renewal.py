@@ -152,6 +152,8 @@ class Renewing:
                 self._revoked()
             else:
                 self._refuse(error)
+        except Exception as error:  # noqa: BLE001 - of a broken store or answer: told and borne like an absent broker
+            self._fail(RemitError(f"a token cannot be asked for: {type(error).__name__}"))
         else:
             self._take(exchanged, began)
 

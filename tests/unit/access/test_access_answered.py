@@ -5,11 +5,10 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from tests.unit.access.nothing import Endless, NoRuns
 
 from remit.access.answered import AGE, Learn
-from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
-from remit.access.lifetime import Endless
 from remit.model.causes import Cause
 from remit.model.errors import NotRecorded
 from remit.model.wire import Answered, UpstreamAnswer

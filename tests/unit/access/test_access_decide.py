@@ -5,11 +5,10 @@ import threading
 from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.unit.access.nothing import Endless, NoRuns
 
-from remit.access.belonging import NoRuns
 from remit.access.decide import LABEL, LEASE_MS, WORKS, Decide, Rooms
 from remit.access.exchange import Audience, Exchange, Offer, Target
-from remit.access.lifetime import Endless
 from remit.model.credential import Cloud, Credential, Purpose
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import HopFailed, NotRecorded, Refused, SignInAgain

@@ -5,12 +5,11 @@ import time
 from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.unit.access.nothing import Endless, NoRuns
 
 from remit.access.asking import Caller
-from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
 from remit.access.explain import OWN, Explain, Remembered
-from remit.access.lifetime import Endless
 from remit.model.decision import Circumstances, DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused
 from remit.model.explanation import Change, Condition, Explanation, Means, PolicyTold, QuestionTold, Repair

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from remit.access.belonging import NoRuns, check_run
+from remit.access.belonging import check_run
 from remit.access.decide import Decide, Rooms
-from remit.access.lifetime import Endless, Work, foresee, launched
+from remit.access.lifetime import Work, foresee, launched
 from remit.model import operation
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Circumstances, Verdict
@@ -216,10 +216,6 @@ def test_what_is_launched_by_a_grant_that_ends_before_it():
     house = House(granted=(grant("g-1", NOW + 60),), policy=lambda _: replace(PERMIT, grants=("g-1",)))
     assert house.run().circumstances.outlived == {"grant"}
     assert house.judged == [frozenset(), {"grant"}]
-
-
-def test_where_nothing_is_known_to_end_nothing_is_outlived():
-    assert (tuple(Endless().hops(DANA, Place.RUN, Rests(), NOW)), NoRuns().of(JOB)) == ((), None)
 
 
 # whose run it is

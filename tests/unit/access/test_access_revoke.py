@@ -4,11 +4,10 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.unit.access.nothing import Endless, NoRuns
 
 from remit.access.asking import Caller
-from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
-from remit.access.lifetime import Endless
 from remit.access.revoke import Known, Revoke, Wish
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused

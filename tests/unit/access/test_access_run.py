@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.unit.access.nothing import NoRuns
 
 from remit.access.asking import Caller
-from remit.access.belonging import NoRuns
 from remit.access.decide import Rooms
 from remit.access.run import LONGEST, Begin, Jobs, Keeping
 from remit.model.decision import Verdict

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
+from tests.unit.access.nothing import Endless, NoRuns
 
-from remit.access.belonging import NoRuns
 from remit.access.decide import Decide, Rooms
-from remit.access.lifetime import Endless
 from remit.arbiter.application import API_PATHS, API_PREFIXES
 from remit.arbiter.check import Check
 from remit.identity.browser.return_address import return_address

@@ -170,6 +170,22 @@ def test_while_a_token_lives_an_outage_is_borne_and_said_once(trouble, capsys):
     assert [line for line in said if line.startswith("remit: tokens for Storage can be had again, after ")] == said[-1:]
 
 
+def test_what_nobody_foresaw_is_borne_and_told_without_its_words(capsys):
+    async def told(story):
+        await story.token()
+        story.exchange.trouble = ValueError("eyJ-secret")
+        story.time.pass_by(700)
+        assert (await story.token())[0] == "token-1"
+        story.time.pass_by(300)
+        with pytest.raises(RemitError, match="ValueError"):
+            await story.token()
+        story.exchange.trouble = None
+        assert (await story.token())[0].startswith("token-")
+
+    Story().tell(told)
+    assert "eyJ" not in capsys.readouterr().err
+
+
 @pytest.mark.promise("T5")
 def test_a_stalled_installation_holds_nobody_up_while_a_token_lives(monkeypatch):
     monkeypatch.setattr(renewal, "_A_LITTLE", 0.05)
