@@ -68,8 +68,13 @@ def parse(text: str) -> Location:
 
 
 def matcher(pattern: str) -> re.Pattern[str]:
-    """Which names a pattern stands for."""
-    return re.compile("".join(_translated(each) for each in _TOKENS.findall(pattern)), re.DOTALL)
+    """Which names a pattern stands for; raises `RemitError` for a range that runs backwards."""
+    try:
+        return re.compile("".join(_translated(each) for each in _TOKENS.findall(pattern)), re.DOTALL)
+    except re.error:
+        raise RemitError(
+            f"`{pattern}` is no pattern", hint="a range goes from the lower to the higher: `[a-z]`"
+        ) from None
 
 
 def _translated(token: str) -> str:

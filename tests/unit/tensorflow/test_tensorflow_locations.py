@@ -68,3 +68,8 @@ def test_a_signature_is_no_identity_and_is_not_repeated(text):
 def test_a_pattern_stands_for_these_and_no_others(pattern, fits, others):
     found = matcher(pattern)
     assert [name for name in fits + others if found.fullmatch(name)] == fits
+
+
+def test_a_range_that_runs_backwards_is_told():
+    with pytest.raises(RemitError, match="is no pattern"):
+        matcher("a/[z-a]*")
