@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -140,6 +140,7 @@ class Jobs(World):
         ]
         (self.config.parent / "policies" / "jobs.cedar").write_text(_POLICY + "".join(permits), "utf-8")
         self.settings = read(self.config)
+        self.store: Callable[[str, bytes], None] = lambda _name, _content: None
 
     # who runs
 
@@ -240,6 +241,7 @@ def made(postgres: str) -> Iterator[Jobs]:
         try:
             found = Jobs(folder, name)
             found.control(azurite={"address": store.address, "keys": store.keys})
+            found.store = partial(_stored, store.address, store.keys[ACCOUNT])
             _filled(found, store.address, store.keys[ACCOUNT])
             home = found.config.parent
             front = Front(f"{unix}/.s.PGSQL.5432", home / ".remit" / "databases" / "ca.pem", folder)
@@ -278,11 +280,20 @@ def _filled(world: Jobs, address: str, key: str) -> None:
         service.create_container(container)
     for day in (1, 2):
         content = tfrecords([f"blob {day} {number}".encode() for number in range(100)])
-        service.get_blob_client("features", f"payments/{day}.tfrecord").upload_blob(content)
+        world.store(f"payments/{day}.tfrecord", content)
         content = tfrecords([f"bucket {day} {number}".encode() for number in range(100)])
         told = {"bucket": f"{PROJECT}-data", "name": f"payments/{day}.tfrecord"}
         world.control(put_object={**told, "base64": base64.b64encode(content).decode()})
     service.close()
+
+
+def _stored(address: str, key: str, name: str, content: bytes) -> None:
+    """A blob among the features that was there before anybody came."""
+    from azure.storage.blob import BlobClient
+
+    place = f"{address}/{ACCOUNT}/features/{name}"
+    with BlobClient.from_blob_url(place, {"account_name": ACCOUNT, "account_key": key}) as blob:
+        blob.upload_blob(content)
 
 
 @cache
