@@ -71,6 +71,7 @@ catalogue: $(VENV)/.dev ## make the generated tables anew
 	@$(BIN)/python tools/tensorflow_descriptors.py
 	@$(BIN)/python tools/catalogue.py
 	@$(BIN)/python tools/policy_reference.py
+	@$(BIN)/python tools/remit_schema.py
 
 lock: $(UV) ## choose versions anew
 	@$(UV) lock --upgrade

@@ -31,32 +31,41 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Also serve the SavedModels of a folder (`NAME/VERSION/`) as TensorFlow Serving does.",
 )
+@click.option("--empty", is_flag=True, help="The same company before anybody set up the trust: nothing to run on yet.")
 @json_option
-def up(folder: Path, models: Path | None, *, as_json: bool) -> None:
+def up(folder: Path, models: Path | None, *, empty: bool, as_json: bool) -> None:
     """Start the lab, and write a `remit.yaml` that an installation of Remit can be run on it with."""
     from remit.cli.story.installation import publish_keys, write_contoso
     from remit.lab import lifecycle
 
-    lab = lifecycle.up(folder, models=models)
-    installation = write_contoso(folder / "contoso", lab)
-    publish_keys(installation, lab)
+    lab = lifecycle.up(folder, models=models, empty=empty)
+    found: dict[str, object] = {"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy}
+    enter = f"remit lab env --folder {shlex.quote(str(folder))}"
+    if empty:
+        hint = f'eval "$({enter} --administrator)" && remit trust init'
+    else:
+        installation = write_contoso(folder / "contoso", lab)
+        publish_keys(installation, lab)
+        found["remit_yaml"] = str(installation)
+        hint = f'eval "$({enter})" && remit serve --config {installation}'
     if as_json:
-        services = lifecycle.services(lab)
-        found = {"folder": lab.folder, "pid": lab.pid, "proxy": lab.proxy, "remit_yaml": str(installation)}
-        emit({**found, "services": services})
+        emit({**found, "services": lifecycle.services(lab)})
         return
     say(f"the lab is up in {lab.folder}")
-    say(f'hint: eval "$(remit lab env --folder {shlex.quote(str(folder))})" && remit serve --config {installation}')
+    say(f"hint: {hint}")
 
 
 @command.command()
 @_FOLDER
+@click.option(
+    "--administrator", is_flag=True, help="As whoever sets up the trust, signed in at every cloud for an hour."
+)
 @json_option
-def env(folder: Path, *, as_json: bool) -> None:
+def env(folder: Path, *, administrator: bool, as_json: bool) -> None:
     """Print the variables with which any program meets the lab instead of the clouds, for `eval`."""
     from remit.lab import lifecycle
 
-    variables = lifecycle.environment(folder)
+    variables = lifecycle.environment(folder) | (lifecycle.administrator(folder) if administrator else {})
     if as_json:
         emit(variables)
         return

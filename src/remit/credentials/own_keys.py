@@ -1,8 +1,9 @@
 """The signing keys of Remit's own issuer: a folder of files that only their owner may read.
 
 RSA in PKCS #8, PEM. All keys of the folder are published; the newest that has been there long enough for readers to
-know it signs, so that a rotation is: put a new key there, publish, and remove the old one when its last token has
-ended. Leaves out: keys that live in a cloud's key service. `kid`: RFC 7638.
+know it signs, so that a rotation is: stage a new key, have its readers prove that they know it, promote it, and retire
+the old one when its last token has ended. A staged key signs nothing but proofs. Leaves out: who the readers are
+(`trust.rotating`), keys that live in a cloud's key service. `kid`: RFC 7638.
 """
 
 import base64
@@ -23,8 +24,10 @@ from remit.state.private_file import read_private
 BITS = 3072  # of a new key; Google takes any RSA key of 2048 and more
 MIN_BITS = 2048  # RFC 7518 section 3.3
 SETTLE = 600.0  # seconds that a new key is published before it signs; a folder's only key signs at once
+LONGEST = 900.0  # seconds: ten minutes that a token lives, and five that a reader's clock may be late
 _FILE_LIMIT = 16 * 1024  # bytes; a PKCS #8 key of 4096 bits has about 3300
 _FIRST = "issuer-000001.pem"
+_STAGED = "staged.pem"  # no `issuer-`: neither published nor signing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,9 +87,65 @@ class OwnKeys:
 
     def add(self) -> OwnKey:
         """Put a new key beside the others and return it; it signs once it has settled."""
+        _make(self._next())
+        return self.published()[-1]
+
+    def staged(self) -> OwnKey | None:
+        """The key of a rotation that has begun, which is no key of the issuer's yet."""
+        path = self._folder / _STAGED
+        found = _load(path) if path.exists() else None
+        if found and found.kid in {key.kid for key in self.published()}:
+            path.unlink()  # it was promoted, and a crash came before its first name was gone
+            return None
+        return found
+
+    def stage(self) -> OwnKey:
+        """The staged key, made where there is none."""
+        if (found := self.staged()) is not None:
+            return found
+        _make(self._folder / _STAGED)
+        return _load(self._folder / _STAGED)
+
+    def promote(self) -> None:
+        """The staged key is published from now on, and signs once it has settled."""
+        path = self._folder / _STAGED
+        os.utime(path, (self._wall(), self._wall()))
+        self._next().hardlink_to(path)
+        path.unlink()
+        _sync(self._folder)
+
+    def unstage(self) -> None:
+        """As if it had never been staged."""
+        (self._folder / _STAGED).unlink(missing_ok=True)
+
+    def demote(self, kid: str) -> None:
+        """A key stays published, but the newest of the others signs at once."""
+        oldest = self.published()[0].made
+        os.utime(self._path(kid), (oldest - 1, oldest - 1))
+
+    def remove(self, kid: str) -> None:
+        """A key is gone; raises `ValueError` for the only one."""
+        if len(self.published()) == 1:
+            raise ValueError("an issuer keeps a key")
+        self._path(kid).unlink(missing_ok=True)
+        _sync(self._folder)
+
+    def ended(self) -> tuple[str, ...]:
+        """The `kid` of every key that no living token was signed with: another has signed for long enough."""
+        *others, newest = self.published()
+        now = self._wall()
+        if newest.made > now - SETTLE - LONGEST:
+            return ()
+        # a key that was demoted signed until then, and the kernel keeps that time: nobody can set it
+        return tuple(key.kid for key in others if self._path(key.kid).lstat().st_ctime <= now - LONGEST)
+
+    def _next(self) -> Path:
         number = max(int(path.stem.rpartition("-")[2]) for path in _files(self._folder)) + 1
-        _make(self._folder / f"issuer-{number:06}.pem")
-        return max(self.published(), key=lambda key: key.made)
+        return self._folder / f"issuer-{number:06}.pem"
+
+    def _path(self, kid: str) -> Path:
+        found = (path for path in _files(self._folder) if _load(path).kid == kid)
+        return next(found, self._folder / "issuer-none.pem")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -104,13 +163,18 @@ def _make(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         path.hardlink_to(name)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        _sync(path.parent)
     except FileExistsError:
         return
     finally:
         Path(name).unlink()
+
+
+def _sync(folder: Path) -> None:
+    """The names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def _load(path: Path) -> OwnKey:

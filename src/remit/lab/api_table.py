@@ -110,6 +110,7 @@ class Table:
                     _complete(file)
                     self.pool.Add(file)
                     self.methods |= {method.path: method for method in self._methods(file)}
+        self.pool.Add(_audit_data())
 
     def message(self, name: str) -> type[Any]:
         """The class of a message by its full name."""
@@ -161,6 +162,20 @@ def _complete(file: descriptor_pb2.FileDescriptorProto) -> None:
             field.type_name = ".google.protobuf.Struct"
             if _STRUCT not in file.dependency:
                 file.dependency.append(_STRUCT)
+
+
+def _audit_data() -> descriptor_pb2.FileDescriptorProto:
+    """What an audit entry of a changed policy holds (google/iam/v1/logging/audit_data.proto): no API refers to it."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="google/iam/v1/logging/audit_data.proto",
+        package="google.iam.v1.logging",
+        syntax="proto3",
+        dependency=["google/iam/v1/policy.proto"],
+    )
+    nested, single = 11, 1  # FieldDescriptorProto: TYPE_MESSAGE, LABEL_OPTIONAL
+    field = file.message_type.add(name="AuditData").field.add(name="policy_delta", number=2, type=nested, label=single)
+    field.json_name, field.type_name = "policyDelta", ".google.iam.v1.PolicyDelta"
+    return file
 
 
 def _method(method: MethodDescriptor) -> Method:

@@ -67,7 +67,7 @@ class AzureMetadata:
         raise _bad("Identity not found")
 
     def _issue(self, identity: ManagedIdentity, resource: str) -> Response:
-        api = entra_scopes.resource_of(resource)
+        api = entra_scopes.resource_of(self._tokens.registry, resource)
         issued = self._tokens.for_machine(identity, api)
         client = contoso.App(identity.client_id, identity.name, identity.oid)
         self._log.write(

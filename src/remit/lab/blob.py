@@ -2,9 +2,10 @@
 
 Any account of `ACCOUNT.blob.core.windows.net` that Contoso has. Keys of accounts are refused, as Contoso set them up,
 until the control door allows them. Signatures (SAS), anonymous reading and Data Lake's own API (`dfs`) are left out.
-What it writes down has the form of Azure Monitor's StorageBlobLogs, with the token's `uti` besides: Azure keeps only a
-digest of the token. Sources: learn.microsoft.com/azure/storage/blobs/ authorize-access-azure-active-directory and
-monitor-blob-storage-reference; `blob_operations` and `blob_errors` name theirs.
+Roles are those of `arm_assignments`, as they are seen there. What it writes down has the form of Azure Monitor's
+StorageBlobLogs, with the token's `uti` besides: Azure keeps only a digest of the token. Sources:
+learn.microsoft.com/azure/storage/blobs/ authorize-access-azure-active-directory and monitor-blob-storage-reference;
+`blob_operations` and `blob_errors` name theirs.
 """
 
 import hashlib
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from remit.lab import contoso, contoso_azure
+from remit.lab.arm_assignments import Assignments
 from remit.lab.blob_azurite import Azurite, signature
 from remit.lab.blob_errors import BlobError
 from remit.lab.blob_faults import BlobFaults, broken
-from remit.lab.blob_operations import HOST, ROLES, Operation, understand
-from remit.lab.contoso_shapes import RoleAssignment
+from remit.lab.blob_operations import HOST, Operation, understand
 from remit.lab.entra_keys import Keys
 from remit.lab.http import Request, Response
 from remit.lab.jwt import BrokenTokenError
@@ -34,13 +35,19 @@ _KEY_HOLDER: dict[str, Any] = {"key": True}
 class Blob:
     """Every account's Blob service. `clock`: seconds since the epoch; `log`: a path for the log's lines."""
 
-    def __init__(self, keys: Keys, clock: Callable[[], float], log: Path | None = None) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        clock: Callable[[], float],
+        log: Path | None = None,
+        assignments: Assignments | None = None,
+    ) -> None:
         self._keys = keys
         self._clock = clock
         self._log = log
         self.azurite = Azurite()
         self.faults = BlobFaults()
-        self.assignments: set[RoleAssignment] = set(contoso_azure.ASSIGNMENTS)
+        self._assignments = assignments or Assignments()
         self.accounts = {container.partition("/")[0] for container in contoso_azure.CONTAINERS}
         self.keys_allowed = False
 
@@ -50,8 +57,7 @@ class Blob:
             "azurite": self.azurite.place,
             "blob_fault": self.faults.add,
             "blob_keys": lambda allowed: setattr(self, "keys_allowed", bool(allowed)),
-            "assign": lambda given: self.assignments.add(RoleAssignment(**given)),
-            "unassign": lambda given: self.assignments.discard(RoleAssignment(**given)),
+            **self._assignments.commands(),
         }
 
     async def __call__(self, request: Request) -> Response:
@@ -117,8 +123,8 @@ class Blob:
     def _may(self, caller: Mapping[str, Any], operation: Operation) -> None:
         if caller is _KEY_HOLDER:
             return
-        held = (each for each in self.assignments if each.principal == caller.get("oid"))
-        if not any(each.container == operation.container and operation.needs in ROLES[each.role] for each in held):
+        scope = contoso_azure.container_scope(operation.container)
+        if not self._assignments.permits(caller["oid"], operation.permission, scope, data=operation.data):
             raise BlobError("AuthorizationPermissionMismatch")
 
     def _write(

@@ -43,12 +43,6 @@ _OF_CONTAINER = {
     ("PUT", ""): ("CreateContainer", "StorageWrite", "write"),
     ("DELETE", ""): ("DeleteContainer", "StorageDelete", "delete"),
 }
-_READING = frozenset({"read", "blobs/read"})
-ROLES = {
-    "Storage Blob Data Reader": _READING,
-    "Storage Blob Data Contributor": _READING | {"write", "delete", "blobs/write", "blobs/delete"},
-}
-"""What the built-in data roles permit, in the last words of each permission."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +57,13 @@ class Operation:
 
     @property
     def permission(self) -> str:
-        """Azure's name of the data action."""
+        """Azure's name of the action."""
         return f"{_SERVICE}/{self.needs}"
+
+    @property
+    def data(self) -> bool:
+        """Whether that is a data action: what concerns blobs is, what concerns their container is not."""
+        return self.needs.startswith("blobs/")
 
 
 def understand(request: Request, account: str) -> Operation:

@@ -18,6 +18,7 @@ NAMES = (
     "localhost",
     "login.microsoftonline.com",
     "graph.microsoft.com",
+    "management.azure.com",
     "accounts.google.com",
     "googleapis.com",
     "*.googleapis.com",

@@ -6,11 +6,24 @@ Entra and one for Remit's own issuer; containers at Azure (`contoso_azure`). Two
 data scientist may create custom jobs, and the auditor cannot read logs.
 """
 
+from dataclasses import replace
+
 from remit.lab import contoso_azure as azure
-from remit.lab.contoso_shapes import TENANT, App, Binding, Federation, Group, ManagedIdentity, Project, Provider, User
+from remit.lab.contoso_shapes import (
+    TENANT,
+    App,
+    Binding,
+    Federation,
+    Group,
+    ManagedIdentity,
+    Project,
+    Provider,
+    User,
+    World,
+)
 from remit.lab.google_accounts import unique_id
 
-__all__ = ["TENANT", "App", "Binding", "Federation", "Group", "ManagedIdentity", "Project", "Provider", "User"]
+__all__ = ["TENANT", "App", "Binding", "Federation", "Group", "ManagedIdentity", "Project", "Provider", "User", "World"]
 
 DOMAIN = "contoso.example"
 FABRIKAM = "6f1c2a34-8b5d-4e6f-9a01-c0de00000002"
@@ -126,7 +139,21 @@ MI_ARBITER = ManagedIdentity(
 FRAUD_PIPELINE = ManagedIdentity(
     "3d000000-0000-4000-8000-000000000002", "3c000000-0000-4000-8000-000000000002", "fraud-pipeline", ("Pipeline",)
 )
-MANAGED_IDENTITIES = (MI_ARBITER, FRAUD_PIPELINE)
+# Who sets up the trust at Microsoft's clouds; at Google the same job is done by a person, `ADMIN`.
+ADMINISTRATOR = ManagedIdentity(
+    "3d000000-0000-4000-8000-000000000009", "3c000000-0000-4000-8000-000000000009", "trust-administrator"
+)
+ADMIN = "admin@contoso.example"
+ADMINISTRATOR_ROLES = (
+    "Application.ReadWrite.All",
+    "AppRoleAssignment.ReadWrite.All",
+    "AuditLog.Read.All",
+    "Directory.Read.All",
+    "Policy.Read.All",
+)
+"""Of the administrator at Graph."""
+
+MANAGED_IDENTITIES = (MI_ARBITER, FRAUD_PIPELINE, ADMINISTRATOR)
 FEDERATIONS = (
     Federation(REMIT.id, ISSUER, MI_ARBITER.oid, EXCHANGE_AUDIENCE),
     Federation(NIGHTLY.id, ISSUER, FRAUD_PIPELINE.oid, EXCHANGE_AUDIENCE),
@@ -267,10 +294,14 @@ def _others(group: str) -> tuple[str, ...]:
     return tuple(f"principalSet://iam.googleapis.com/{PROVIDER.pool}/group/{name}/{group}" for name in ("okta", "adfs"))
 
 
+OWNERS = tuple(Binding(f"projects/{project.id}", "roles/owner", (f"user:{ADMIN}",)) for project in PROJECTS)
+"""The administrator's, in either world."""
+
 _SCIENTIST = account("data-scientist", FRAUD_TEST)
 _AUDITOR = account("auditor", FRAUD_TEST)
 
 BINDINGS = (
+    *OWNERS,
     *_engineer(FRAUD_TEST),
     *_engineer(FRAUD_PROD),
     *_trainer("trainer", FRAUD_TEST),
@@ -308,6 +339,40 @@ BINDINGS = (
 )
 
 
+AUDITED = (
+    ("iam.googleapis.com", ("ADMIN_READ",)),
+    ("sts.googleapis.com", ("ADMIN_READ", "DATA_READ")),
+    ("aiplatform.googleapis.com", ("ADMIN_READ", "DATA_READ", "DATA_WRITE")),
+)
+"""Service → the Data Access logs that every project keeps of it."""
+
+CONTOSO = World(
+    apps=APPS,
+    federations=FEDERATIONS,
+    users=EVERYBODY,
+    identities=MANAGED_IDENTITIES,
+    graph_roles={**GRAPH_ROLES, ADMINISTRATOR.client_id: ADMINISTRATOR_ROLES},
+    assignments=azure.ASSIGNMENTS,
+    accounts=tuple(email for project in PROJECTS for email in project.accounts),
+    bindings=BINDINGS,
+    providers=PROVIDERS,
+    audited=AUDITED,
+)
+# The same company before anybody set up the trust.
+EMPTY = World(
+    apps=(FOREIGN, replace(NIGHTLY, roles=()), *MICROSOFTS),  # the nightly job was there before Remit
+    federations=tuple(one for one in FEDERATIONS if one.app == NIGHTLY.id),
+    users=tuple(replace(user, roles=()) for user in EVERYBODY),
+    identities=tuple(replace(identity, roles=()) for identity in MANAGED_IDENTITIES),
+    graph_roles={ADMINISTRATOR.client_id: ADMINISTRATOR_ROLES},
+    assignments=(),
+    accounts=(),
+    bindings=OWNERS,
+    providers=(),
+    audited=(),
+)
+
+
 def project(name: str) -> Project | None:
     """The project with this id or number."""
     return next((each for each in PROJECTS if name in {each.id, each.number}), None)
@@ -319,5 +384,5 @@ def owner(resource: str) -> Project | None:
     if resource.startswith("projects/_/buckets/"):
         return next((each for each in PROJECTS if parts[3] in each.buckets), None)
     if len(parts) > 3 and parts[0] == "projects" and parts[2] == "serviceAccounts":  # noqa: PLR2004 - projects/P/serviceAccounts/E
-        return next((each for each in PROJECTS if parts[3] in each.accounts), None)
+        return next((each for each in PROJECTS if parts[3].endswith(f"@{each.id}.iam.gserviceaccount.com")), None)
     return project(parts[1]) if len(parts) > 1 and parts[0] == "projects" else None

@@ -1,5 +1,6 @@
 """The shapes that the world of Contoso is told in: frozen data, of whose values only the tenant stands here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 TENANT = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
@@ -85,10 +86,10 @@ class Federation:
 
 @dataclass(frozen=True, slots=True)
 class RoleAssignment:
-    """A role at Azure: `principal` (an object id) holds `role` (its name) on `container` (`ACCOUNT/CONTAINER`)."""
+    """A role at Azure: `principal` (an object id) holds `role` (its name) on `scope` (a Resource Manager id)."""
 
     principal: str
-    container: str
+    scope: str
     role: str
 
 
@@ -117,7 +118,7 @@ class Provider:
     """A workload identity pool provider (iam.googleapis.com, providers reference).
 
     `audiences`: none for the provider's own name; `jwks`: uploaded keys as JSON text, empty where Google fetches the
-    issuer's.
+    issuer's; `title`, `about`: its display name and description; `deleted`: seconds since the epoch, 0 when it is not.
     """
 
     pool: str
@@ -128,8 +129,32 @@ class Provider:
     condition: str
     jwks: str = ""
     disabled: bool = False
+    title: str = ""
+    about: str = ""
+    deleted: float = 0.0
 
     @property
     def resource(self) -> str:
         """`POOL/providers/NAME`, project by number."""
         return f"{self.pool}/providers/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the clouds hold when the lab starts; whatever is not named here is in every world.
+
+    `apps`, `federations`: of Entra; `users`, `identities`: with the app roles that they hold; `graph_roles`: client id
+    → application permissions at Graph; `assignments`: of Azure, but for the administrator's; `accounts`: e-mails of
+    Google's service accounts; `audited`: what every project's audit configuration says.
+    """
+
+    apps: tuple[App, ...]
+    federations: tuple[Federation, ...]
+    users: tuple[User, ...]
+    identities: tuple[ManagedIdentity, ...]
+    graph_roles: Mapping[str, tuple[str, ...]]
+    assignments: tuple[RoleAssignment, ...]
+    accounts: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+    providers: tuple[Provider, ...]
+    audited: tuple[tuple[str, tuple[str, ...]], ...]

@@ -49,7 +49,8 @@ class Entra:
         self.sign_ins = SignInLog(log)
         self.sessions = Sessions(directory or Directory(clock), clock)
         self.tokens = Tokens(self.keys, self.sessions, clock)
-        self._credentials = Credentials(self.keys, clock, keys_of)
+        self.registry = self.sessions.directory.registry
+        self._credentials = Credentials(self.keys, self.registry, keys_of)
         self._redirects = Redirects()
         self._flows = DeviceFlows(self.sessions, clock)
         self._authorize = Authorize(self.sessions, self._redirects, clock)
@@ -117,10 +118,10 @@ class Entra:
 
     def _device(self, request: Request, tenant: str) -> dict[str, Any]:
         fields = form(request)
-        client = find(fields)
+        client = find(self.registry, fields)
         if not client.public:
             raise uncredentialed()
-        asked = entra_scopes.understand(fields.get("scope", ""))
+        asked = entra_scopes.understand(self.registry, fields.get("scope", ""))
         device, user = self._flows.start(
             client, asked, entra_challenge.understand(fields.get("claims", "")), _TENANTS[tenant]
         )

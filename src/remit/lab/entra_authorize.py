@@ -20,6 +20,7 @@ from remit.lab.contoso import App, User
 from remit.lab.entra_challenge import Challenge
 from remit.lab.entra_clients import Redirects, find
 from remit.lab.entra_errors import EntraError, missing
+from remit.lab.entra_registry import Registry
 from remit.lab.entra_scopes import Asked
 from remit.lab.entra_sessions import Session, Sessions
 from remit.lab.http import Request, Response
@@ -69,7 +70,7 @@ class Authorize:
         fields = form(request) if request.method == "POST" else _query(request)
         try:
             # 1. who asks, and where answers go: until then nothing leaves the page
-            client = find(fields)
+            client = find(self._registry, fields)
             redirect = self.redirects.require(client, fields.get("redirect_uri", ""))
         except EntraError as error:
             return _page(error)
@@ -91,10 +92,14 @@ class Authorize:
         cookie = f"{COOKIE}={self.sessions.remember(signed_in)}; Path=/; Secure; HttpOnly; SameSite=None"
         return _send(fields, redirect, {"code": name, "session_state": signed_in.id}, cookie)
 
+    @property
+    def _registry(self) -> Registry:
+        return self.sessions.directory.registry
+
     def redeem(self, fields: Mapping[str, str], client: App) -> Code:
         """What a code stands for, once; raises `EntraError`."""
         code = self._codes.get(fields.get("code", ""))
-        if code is None or code.client is not client:
+        if code is None or code.client.id != client.id:
             raise EntraError("invalid_grant", 70000, "Provided grant is invalid or malformed.")
         if code.redeemed:
             raise EntraError("invalid_grant", 54005, "OAuth2 Authorization code was already redeemed.")
@@ -121,7 +126,7 @@ class Authorize:
         self.sessions.forget(_cookie(request))
         gone = {"set-cookie": f"{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=None; Max-Age=0"}
         back = request.parameter("post_logout_redirect_uri")
-        if back and any(self.redirects.known(app, back) for app in contoso.APPS):
+        if back and any(self.redirects.known(app, back) for app in self._registry.apps()):
             state = request.parameter("state")
             return Response(
                 HTTPStatus.FOUND, b"", gone | {"location": _extend(back, {"state": state} if state else {})}
@@ -147,7 +152,7 @@ class Authorize:
             raise _bad(900001, "Request objects are not supported.")
         if not fields.get("scope"):
             raise missing("scope")
-        asked = entra_scopes.understand(fields["scope"])
+        asked = entra_scopes.understand(self._registry, fields["scope"])
         challenge = entra_challenge.understand(fields.get("claims", ""))
         nobody = Session(contoso.UNA, "", frozenset())
         ends = self.clock() + LIFETIME

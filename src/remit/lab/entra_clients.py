@@ -7,26 +7,35 @@ v2-oauth2-auth-code-flow.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from remit.lab import contoso
-from remit.lab.contoso import App
+from remit.lab.contoso import TENANT, App
 from remit.lab.entra_credentials import Credentials
 from remit.lab.entra_errors import EntraError, missing, uncredentialed
+from remit.lab.entra_registry import Registry
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _UNAUTHORIZED = 401
 _LOOPBACK = re.compile(r"(https?)://(localhost|127\.0\.0\.1)(?::[0-9]{1,5})?(/.*)?")
 
 
-def find(fields: Mapping[str, str]) -> App:
+def find(registry: Registry, fields: Mapping[str, str]) -> App:
     """The application that `client_id` names; raises `EntraError`."""
     client = fields.get("client_id", "")
     if not client:
         raise missing("client_id")
-    for app in contoso.APPS:
-        if app.id == client and app not in contoso.MICROSOFTS:
-            return app
+    app = registry.client(client)
+    if app and app.principal:
+        return app
+    if app:
+        raise EntraError(
+            "invalid_client",
+            7000229,
+            f"The client application {client} is missing service principal in the tenant {TENANT}. See instructions "
+            "here: https://go.microsoft.com/fwlink/?linkid=2225119",
+            status=_UNAUTHORIZED,
+        )
     raise EntraError(
         "unauthorized_client",
         700016,
@@ -80,15 +89,29 @@ def _portless(uri: str) -> str:
     return f"{match[1]}://{match[2]}{match[3] or '/'}" if match else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """An application that proved to be itself. `credential`: by which kind, as the sign-in log says it; `id`: which."""
+
+    app: App
+    credential: str = "none"
+    id: str = ""
+
+
 class Clients:
-    """Checks the credential of a client."""
+    """Finds a client, and checks its credential."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
+        self.registry = credentials.registry
 
-    def authenticate(self, fields: Mapping[str, str]) -> App:
+    def find(self, fields: Mapping[str, str]) -> App:
+        """The application that `client_id` names, which has proved nothing yet; raises `EntraError`."""
+        return find(self.registry, fields)
+
+    def authenticate(self, fields: Mapping[str, str]) -> Proved:
         """The application, once it has proved itself; raises `EntraError`."""
-        app = find(fields)
+        app = self.find(fields)
         offered = "client_assertion" in fields or "client_secret" in fields
         if app.public and offered:
             raise EntraError(
@@ -98,13 +121,11 @@ class Clients:
                 status=_UNAUTHORIZED,
             )
         if app.public:
-            return app
+            return Proved(app)
         if not offered:
             raise uncredentialed()
         if "client_assertion" not in fields:
-            self._credentials.check_secret(app, fields["client_secret"])
-            return app
+            return Proved(app, "clientSecret", self._credentials.check_secret(app, fields["client_secret"]))
         if fields.get("client_assertion_type") != _ASSERTION_TYPE:
             raise missing("client_assertion_type")
-        self._credentials.check_assertion(app, fields["client_assertion"])
-        return app
+        return Proved(app, *self._credentials.check_assertion(app, fields["client_assertion"]))

@@ -59,7 +59,7 @@ class DeviceFlows:
     def redeem(self, device: str, client: App) -> Pending:
         """The approved flow, once; raises `EntraError` while it is pending and when it never will be."""
         pending = self._by_device.get(device)
-        if pending is None or pending.client is not client:
+        if pending is None or pending.client.id != client.id:
             raise EntraError("invalid_grant", 70000, "Provided grant is invalid or malformed.")
         if pending.expires_at <= self._clock():
             raise EntraError(

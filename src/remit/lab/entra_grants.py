@@ -14,7 +14,7 @@ from remit.lab import entra_challenge, entra_scopes
 from remit.lab.contoso import App
 from remit.lab.entra_authorize import Authorize
 from remit.lab.entra_challenge import Challenge
-from remit.lab.entra_clients import Clients, find, strength
+from remit.lab.entra_clients import Clients, strength
 from remit.lab.entra_device import DeviceFlows
 from remit.lab.entra_errors import EntraError, missing, uncredentialed
 from remit.lab.entra_keys import Keys
@@ -60,6 +60,7 @@ class Grants:
         self._clients = desk.clients
         self._flows = desk.flows
         self._authorize = desk.authorize
+        self._registry = desk.clients.registry
         self._clock = clock
         self._log = log
         self._refresh: dict[str, _Refresh] = {}
@@ -84,7 +85,8 @@ class Grants:
             return grant(fields, correlation)
         except EntraError as error:
             if error.error != "authorization_pending":
-                self._log.write(_failure(fields, kind, error, correlation))
+                client = self._registry.client(fields.get("client_id", ""))
+                self._log.write(_failure(client, kind, error, correlation))
             raise
 
     def expire(self) -> None:
@@ -92,9 +94,9 @@ class Grants:
         self._refresh.clear()
 
     def _code(self, fields: Fields, correlation: str) -> dict[str, Any]:
-        client = self._clients.authenticate(fields)
+        client = self._clients.authenticate(fields).app
         code = self._authorize.redeem(fields, client)
-        asked = entra_scopes.understand(fields["scope"]) if fields.get("scope") else code.asked
+        asked = entra_scopes.understand(self._registry, fields["scope"]) if fields.get("scope") else code.asked
         # as with a device: what the client says of itself may come with either call
         said = entra_challenge.understand(fields.get("claims", "")).capabilities
         challenge = replace(code.challenge, capabilities=said or code.challenge.capabilities)
@@ -102,7 +104,7 @@ class Grants:
         return self._user(code.session, fields, asked, challenge, event, nonce=code.nonce)
 
     def _device(self, fields: Fields, correlation: str) -> dict[str, Any]:
-        client = self._clients.authenticate(fields)
+        client = self._clients.authenticate(fields).app
         pending = self._flows.redeem(fields.get("device_code") or fields.get("code", ""), client)
         session = pending.session
         if session is None:
@@ -114,9 +116,9 @@ class Grants:
         return self._user(session, fields, pending.asked, challenge, event)
 
     def _refreshed(self, fields: Fields, correlation: str) -> dict[str, Any]:
-        client = self._clients.authenticate(fields)
+        client = self._clients.authenticate(fields).app
         held = self._refresh.get(fields.get("refresh_token", ""))
-        if held is None or held.client is not client or held.expires_at <= self._clock():
+        if held is None or held.client.id != client.id or held.expires_at <= self._clock():
             raise EntraError(
                 "invalid_grant",
                 700082,
@@ -124,17 +126,18 @@ class Grants:
                 suberror="bad_token",
             )
         challenge = entra_challenge.understand(fields.get("claims", ""))
-        asked = entra_scopes.understand(fields.get("scope", ""))
+        asked = entra_scopes.understand(self._registry, fields.get("scope", ""))
         self._sessions.require(held.session, challenge.not_before)
         entra_challenge.require(challenge, held.session.methods)
         event = Event("nonInteractiveUser", "oAuth2", client, correlation=correlation)
         return self._user(held.session, fields, asked, challenge, event)
 
     def _own(self, fields: Fields, correlation: str) -> dict[str, Any]:
-        client = self._clients.authenticate(fields)
+        proved = self._clients.authenticate(fields)
+        client = proved.app
         if client.public:
             raise uncredentialed()
-        asked = entra_scopes.understand(fields.get("scope", ""))
+        asked = entra_scopes.understand(self._registry, fields.get("scope", ""))
         if not asked.default or fields["scope"].split() != [f"{asked.prefix}/{DEFAULT}"]:
             raise EntraError(
                 "invalid_scope",
@@ -153,7 +156,8 @@ class Grants:
                 asked.resource,
                 principal=client.principal,
                 principal_name=client.name,
-                credential="clientSecret" if how == "1" else "federatedIdentityCredential",
+                credential=proved.credential,
+                credential_id=proved.id,
                 uti=issued.uti,
                 correlation=correlation,
             )
@@ -163,18 +167,39 @@ class Grants:
     def _on_behalf_of(self, fields: Fields, correlation: str) -> dict[str, Any]:
         if fields.get("requested_token_use") != "on_behalf_of":
             raise missing("requested_token_use")
-        client = self._clients.authenticate(fields)
+        proved = self._clients.authenticate(fields)
+        client = proved.app
         if client.public:
             raise uncredentialed()
         session = self._asserted(fields.get("assertion", ""), client)
         challenge = entra_challenge.understand(fields.get("claims", ""))
-        asked = entra_scopes.understand(fields.get("scope", ""))
+        asked = entra_scopes.understand(self._registry, fields.get("scope", ""))
         self._sessions.require(session)
         entra_challenge.require(challenge, session.methods, error="interaction_required")
+        asked = self._consented(client, asked, session)
         event = Event(
-            "nonInteractiveUser", "oAuth2", client, credential="federatedIdentityCredential", correlation=correlation
+            "nonInteractiveUser",
+            "oAuth2",
+            client,
+            credential=proved.credential,
+            credential_id=proved.id,
+            correlation=correlation,
         )
         return self._user(session, fields, asked, challenge, event)
+
+    def _consented(self, client: App, asked: Asked, session: Session) -> Asked:
+        """What is asked in a person's name, whom nobody can ask now: only what was consented to before."""
+        known = asked.permissions if client.id == asked.resource.id else ()
+        allowed = known or self._registry.consented(client, asked.resource, session.user.oid)
+        if not allowed or not (asked.default or set(asked.permissions) <= set(allowed)):
+            raise EntraError(
+                "invalid_grant",
+                65001,
+                f"The user or administrator has not consented to use the application with ID '{client.id}' named "
+                f"'{client.name}'. Send an interactive authorization request for this user and resource.",
+                suberror="consent_required",
+            )
+        return replace(asked, permissions=allowed) if asked.default else asked
 
     def _asserted(self, assertion: str, client: App) -> Session:
         """The sign-in behind a person's token that `client` received."""
@@ -184,7 +209,7 @@ class Grants:
             raise EntraError(
                 "invalid_grant", 50013, f"Assertion failed signature validation. [Reason - {cause}]"
             ) from cause
-        if claims.get("aud") not in {client.id, client.uri}:
+        if claims.get("aud") not in self._registry.names(client):
             raise EntraError(
                 "invalid_grant",
                 500131,
@@ -214,7 +239,7 @@ class Grants:
     ) -> dict[str, Any]:
         """The answer with a person's tokens; raises `EntraError` when the sign-in counts no more."""
         self._sessions.require(session)
-        client, user = find(fields), session.user
+        client, user = self._clients.find(fields), session.user
         issued = self._tokens.for_user(
             session,
             resource=asked.resource,
@@ -259,11 +284,7 @@ def _bearer(issued: Issued) -> dict[str, Any]:
     }
 
 
-def _failure(fields: Fields, kind: str, error: EntraError, correlation: str) -> Event:
-    try:
-        client: App | None = find(fields)
-    except EntraError:
-        client = None
+def _failure(client: App | None, kind: str, error: EntraError, correlation: str) -> Event:
     own = kind == "client_credentials"
     return Event(
         "servicePrincipal" if own else "nonInteractiveUser",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from remit.lab import contoso
 from remit.lab.contoso import App
 from remit.lab.entra_errors import EntraError, missing
+from remit.lab.entra_registry import Registry
 
 _PROTOCOL = {"openid", "profile", "email", "offline_access"}
 DEFAULT = ".default"
@@ -32,14 +33,15 @@ class Asked:
         return " ".join([*full, *sorted(self.protocol - {"offline_access"})])
 
 
-def understand(scope: str) -> Asked:
+def understand(registry: Registry, scope: str) -> Asked:
     """What a `scope` parameter asks for; raises `EntraError`."""
     if not scope.strip():
         raise missing("scope")
     words = scope.split()
     named = [word.rpartition("/") for word in words if word not in _PROTOCOL]
     if not named:
-        return Asked(contoso.GRAPH, contoso.GRAPH.uri, (), default=False, protocol=frozenset(words))
+        graph = resource_of(registry, contoso.GRAPH.id)
+        return Asked(graph, graph.uri, (), default=False, protocol=frozenset(words))
     if not all(prefix for prefix, _, _ in named):
         raise EntraError(
             "invalid_scope", 70011, f"The provided value for the input parameter 'scope' is not valid: {scope}."
@@ -52,7 +54,7 @@ def understand(scope: str) -> Asked:
             "Provided value for the input parameter scope is not valid because it contains more than one resource.",
         )
     prefix = prefixes.pop()
-    resource = resource_of(prefix)
+    resource = resource_of(registry, prefix)
     asked = tuple(name for _, _, name in named if name != DEFAULT)
     default = len(asked) < len(named)
     unknown = [name for name in asked if name not in resource.scopes]
@@ -65,12 +67,19 @@ def understand(scope: str) -> Asked:
     return Asked(resource, prefix, resource.scopes if default else asked, default, frozenset(_PROTOCOL & set(words)))
 
 
-def resource_of(name: str) -> App:
+def resource_of(registry: Registry, name: str) -> App:
     """The API with this identifier URI or app id; raises `EntraError`."""
-    wanted = name.rstrip("/")
-    for app in contoso.APPS:
-        if app.uri and wanted in {app.uri, app.id, f"api://{app.id}"}:
-            return app
+    app = registry.resource(name)
+    if app and app.principal:
+        return app
+    if app:
+        raise EntraError(
+            "invalid_client",
+            650052,
+            f"The app is trying to access a service '{app.id}'({app.name}) that your organization 'Contoso' lacks a "
+            "service principal for. Contact your IT Admin to review the configuration of your service subscriptions or "
+            "consent to the application in order to create the required service principal.",
+        )
     raise EntraError(
         "invalid_resource",
         500011,

@@ -39,11 +39,15 @@ class Clock:
 
 @dataclass(slots=True)
 class Fault:
-    """What one host does wrong: waits `hang` seconds, then answers `status` when that is not 0."""
+    """What one host does wrong: waits `hang` seconds, then answers `status` when that is not 0.
+
+    `retry_after`: seconds that it asks to wait; `times`: how often yet, negative for as long as nobody clears it.
+    """
 
     status: int = 0
     hang: float = 0.0
     retry_after: int = 0
+    times: int = -1
 
 
 @dataclass(slots=True)
@@ -102,7 +106,8 @@ class Faults:
 
         async def faulty(request: Request) -> Response:
             fault = self.hosts.get(request.host)
-            if fault:
+            if fault and fault.times:
+                fault.times -= fault.times > 0
                 await asyncio.sleep(fault.hang)
                 if fault.status:
                     return _broken(fault)
@@ -161,7 +166,10 @@ class Control:
 
     def _fault(self, value: Mapping[str, Any]) -> None:
         self._faults.hosts[value["host"]] = Fault(
-            int(value.get("status", 0)), float(value.get("hang", 0)), int(value.get("retry_after", 0))
+            int(value.get("status", 0)),
+            float(value.get("hang", 0)),
+            int(value.get("retry_after", 0)),
+            int(value.get("times", -1)),
         )
 
     def _clear(self, _: Any) -> None:

@@ -21,15 +21,16 @@ LIFETIME = 3600  # seconds
 
 
 def unique_id(account: str) -> str:
-    """A service account's number: 21 digits, the `sub` and `azp` of its tokens."""
+    """The number of the first service account with this e-mail: 21 digits, the `sub` and `azp` of its tokens."""
     return str(10**20 + int(hashlib.sha256(account.encode()).hexdigest(), 16) % 10**20)
 
 
 class GoogleAccounts:
-    """The issuer. `clock`: seconds since the epoch."""
+    """The issuer. `clock`: seconds since the epoch; `number`: of the account that has an e-mail now."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], number: Callable[[str], str] = unique_id) -> None:
         self._clock = clock
+        self._number = number
         self._key = SigningKey()
 
     async def __call__(self, request: Request) -> Response:
@@ -43,7 +44,7 @@ class GoogleAccounts:
     def token(self, account: str, audience: str, *, full: bool) -> str:
         """A service account's ID token; `full` tells the e-mail address too."""
         now = int(self._clock())
-        number = unique_id(account)
+        number = self._number(account)
         claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": audience,

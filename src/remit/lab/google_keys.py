@@ -55,7 +55,7 @@ class GoogleKeys:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         numbers, kid = key.public_key().public_numbers(), secrets.token_hex(20)
         n, e = (encode(value.to_bytes((value.bit_length() + 7) // 8)) for value in (numbers.n, numbers.e))
-        self._keys.setdefault(account, []).append({"kty": "RSA", "kid": kid, "n": n, "e": e})
+        self._keys.setdefault(account, []).append({"kty": "RSA", "kid": kid, "n": n, "e": e, "made": self._clock()})
         pkcs8, lock = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         file = {
             "type": "service_account",
@@ -69,6 +69,17 @@ class GoogleKeys:
             "universe_domain": "googleapis.com",
         }
         return json.dumps(file)
+
+    def made(self, account: str) -> tuple[Mapping[str, Any], ...]:
+        """The keys of an account. `kid`, and `made`: seconds since the epoch."""
+        return tuple(self._keys.get(account, ()))
+
+    def end(self, account: str, kid: str) -> bool:
+        """End a key; false when there is none."""
+        left = [key for key in self._keys.get(account, ()) if key["kid"] != kid]
+        ended = len(left) < len(self._keys.get(account, ()))
+        self._keys[account] = left
+        return ended
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""

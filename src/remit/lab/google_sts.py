@@ -176,6 +176,7 @@ class GoogleSts:
             buckets=buckets,
             principal_subject=caller.principal_subject,
             sets=caller.sets,
+            person=caller.person,
         )
         return _Exchange(token, lifetime)
 

@@ -6,15 +6,17 @@ learn.microsoft.com/graph "Use the API", "JSON batching", "Throttling".
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from remit.lab import contoso
 from remit.lab.directory import Directory
 from remit.lab.entra_keys import Keys
 from remit.lab.graph_errors import GraphError, bad_request, need, throttled, unauthenticated
 from remit.lab.graph_operations import ROUTES, Operations
+from remit.lab.graph_routes import Answer, Call, Caller, Created
 from remit.lab.http import Request, Response
 from remit.lab.http_server import reply
 from remit.lab.jwt import BrokenTokenError
@@ -37,12 +39,12 @@ class Graph:
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
         try:
-            permissions = self._permissions(request)
+            caller = self._caller(request)
             if request.method == "POST" and request.path == "/v1.0/$batch":
-                return reply(self._batch(request, permissions))
+                return reply(self._batch(request, caller))
         except GraphError as error:
             return error.render(request)
-        return self._respond(request, permissions)
+        return self._respond(request, caller)
 
     def commands(self) -> Mapping[str, Callable[[Any], object]]:
         """For the control door: `graph_throttle` takes `{"times", "retry_after"}`; see `Operations` for the rest."""
@@ -58,32 +60,36 @@ class Graph:
         """Answer the next so many operations, each in a batch counted, with 429 (a fault). `retry_after`: seconds."""
         self._throttled = times, retry_after
 
-    def _respond(self, request: Request, permissions: frozenset[str]) -> Response:
+    def _respond(self, request: Request, caller: Caller) -> Response:
         try:
             left, later = self._throttled
             if left:
                 self._throttled = left - 1, later
                 raise throttled(later)
-            answer = self._answer(request, permissions)
+            answer = self._answer(request, caller)
         except GraphError as error:
             return error.render(request)
-        return Response(HTTPStatus.NO_CONTENT) if answer is None else reply(answer)
+        if answer is None:
+            return Response(HTTPStatus.NO_CONTENT)
+        return reply(answer, HTTPStatus.CREATED if isinstance(answer, Created) else HTTPStatus.OK)
 
-    def _answer(self, request: Request, permissions: frozenset[str]) -> dict[str, Any] | None:
+    def _answer(self, request: Request, caller: Caller) -> Answer:
+        path = unquote(request.path).rstrip("/")
         for route in ROUTES:
-            match = route.path.fullmatch(request.path)
+            match = route.path.fullmatch(path)
             if match and route.method == request.method:
-                need(permissions, *route.permissions)
-                return route.answer(self.operations, request, *match.groups())
+                need(caller.permissions, *route.permissions)
+                call = Call(request.method, request.host, path, request.query, request.headers, request.body)
+                return route.answer(self.operations, replace(call, caller=caller), *match.groups())
         raise bad_request(f"Resource not found for the segment '{request.path}'.", "BadRequest")
 
-    def _batch(self, request: Request, permissions: frozenset[str]) -> dict[str, Any]:
+    def _batch(self, request: Request, caller: Caller) -> dict[str, Any]:
         asked = _object(request.body).get("requests")
         if not isinstance(asked, list) or not 0 < len(asked) <= BATCH:
             raise bad_request(f"Number of batch request steps is outside of 1 to {BATCH}.", "BadRequest")
         responses = []
         for each in asked:
-            response = self._respond(_part(request, each), permissions)
+            response = self._respond(_part(request, each), caller)
             body = {"body": json.loads(response.body)} if response.body else {}
             headers = {
                 "-".join(word.capitalize() for word in key.split("-")): response.headers[key]
@@ -93,8 +99,8 @@ class Graph:
         # in no order of the requests, as the real one: a client has to look at the ids
         return {"responses": responses[::-1]}
 
-    def _permissions(self, request: Request) -> frozenset[str]:
-        """The application permissions of the bearer's token."""
+    def _caller(self, request: Request) -> Caller:
+        """Whom the bearer's token stands for, with its application permissions."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated("Access token is empty.")
@@ -106,7 +112,7 @@ class Graph:
             raise unauthenticated("Access token validation failure. Invalid audience.")
         if claims["exp"] <= self._clock():
             raise unauthenticated("Lifetime validation failed, the token is expired.")
-        return frozenset(claims.get("roles", ()))
+        return Caller(claims.get("appid", ""), claims.get("oid", ""), frozenset(claims.get("roles", ())))
 
 
 def _part(request: Request, part: Mapping[str, Any]) -> Request:
@@ -114,7 +120,8 @@ def _part(request: Request, part: Mapping[str, Any]) -> Request:
     path, _, query = part["url"].partition("?")
     body = json.dumps(part["body"]).encode() if "body" in part else b""
     pairs = tuple(parse_qsl(query, keep_blank_values=True))
-    return Request(part["method"], request.host, f"/v1.0/{path.lstrip('/')}", pairs, request.headers, body)
+    headers = dict(request.headers) | {name.lower(): text for name, text in (part.get("headers") or {}).items()}
+    return Request(part["method"], request.host, f"/v1.0/{path.lstrip('/')}", pairs, headers, body)
 
 
 def _object(body: bytes) -> dict[str, Any]:

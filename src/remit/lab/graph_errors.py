@@ -13,13 +13,19 @@ from remit.lab.http_server import reply
 
 
 class GraphError(Exception):
-    """A refusal in Graph's error object. `later`: seconds for `Retry-After`, 0 for none."""
+    """A refusal in Graph's error object.
 
-    def __init__(self, status: int, code: str, message: str, *, later: int = 0) -> None:
+    `later`: seconds for `Retry-After`, 0 for none; `details`: a finer code, and the property that it is about.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, later: int = 0, details: tuple[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.later = later
+        self.details = details
 
     def render(self, request: Request) -> Response:
         """The response."""
@@ -29,7 +35,9 @@ class GraphError(Exception):
             "client-request-id": request.headers.get("client-request-id", ""),
         }
         headers = {"retry_after": str(self.later)} if self.later else {}
-        error = {"code": self.code, "message": str(self), "innerError": inner}
+        error: dict[str, object] = {"code": self.code, "message": str(self), "innerError": inner}
+        if self.details:
+            error["details"] = [{"code": self.details[0], "message": str(self), "target": self.details[1]}]
         return reply({"error": error}, self.status, **headers)
 
 
@@ -38,9 +46,9 @@ def unauthenticated(why: str) -> GraphError:
     return GraphError(HTTPStatus.UNAUTHORIZED, "InvalidAuthenticationToken", why)
 
 
-def bad_request(why: str, code: str = "Request_BadRequest") -> GraphError:
+def bad_request(why: str, code: str = "Request_BadRequest", *, details: tuple[str, str] | None = None) -> GraphError:
     """A request that makes no sense."""
-    return GraphError(HTTPStatus.BAD_REQUEST, code, why)
+    return GraphError(HTTPStatus.BAD_REQUEST, code, why, details=details)
 
 
 def unknown(what: str) -> GraphError:

@@ -1,11 +1,9 @@
-"""What Graph tells of whole groups and of an application's roles: members, owners, assignments.
+"""What Graph tells of people and of whole groups: members, owners.
 
-Members are direct; `transitiveMembers`, `$filter` and `$expand` are left out. An app role's id is made from its value.
-Source: learn.microsoft.com/graph/api/group-list-members, group-list-owners, serviceprincipal-list-approleassignedto.
+Members are direct; `transitiveMembers`, `$filter` and `$expand` are left out.
+Source: learn.microsoft.com/graph/api/group-list-members, group-list-owners.
 """
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 from remit.lab import contoso
@@ -16,30 +14,12 @@ from remit.lab.graph_errors import unknown
 from remit.lab.graph_paging import page
 from remit.lab.http import Request
 
-_ROLES = uuid.UUID("a09e0000-0000-4000-8000-000000000000")
-_APPS = {app.principal: app for app in contoso.APPS}
 _GUESTS = frozenset(user.oid for user in contoso.USERS if user.guest)
 
 
 def person(entry: Entry) -> dict[str, Any]:
     """A user with what a list of them tells besides."""
     return {**account(entry), "userType": "Guest" if entry.id in _GUESTS else "Member"}
-
-
-def service_principal(entry: Entry) -> dict[str, Any]:
-    """A service principal with its application's roles."""
-    app = _APPS.get(entry.id)
-    roles = sorted({role for _, roles in _assigned() for role in roles}) if app is contoso.REMIT else []
-    return {
-        **account(entry),
-        "appId": app.id if app else next(one.client_id for one in contoso.MANAGED_IDENTITIES if one.oid == entry.id),
-        "appRoles": [{"id": role_id(role), "value": role, "isEnabled": True} for role in roles],
-    }
-
-
-def role_id(role: str) -> str:
-    """The id of an app role of Remit's."""
-    return str(uuid.uuid5(_ROLES, role))
 
 
 class Inventory:
@@ -61,25 +41,6 @@ class Inventory:
         """Owners that still exist."""
         entries = (self._directory.find(oid) for oid in self._known(group).owners)
         return page(request, [_typed(entry) for entry in entries if entry], "directoryObjects", size)
-
-    def assignments(self, request: Request, app: str, size: int) -> dict[str, Any]:
-        """Who holds which role of an application; only Remit's has any."""
-        if app.lower() not in {each.id for each in contoso.APPS}:
-            raise unknown(app)
-        found = _assigned() if app.lower() == contoso.REMIT.id else ()
-        rows = [
-            {
-                "id": f"{oid}-{role}",
-                "appRoleId": role_id(role),
-                "principalId": oid,
-                "principalType": "User" if entry.person else "ServicePrincipal",
-                "resourceId": contoso.REMIT.principal,
-            }
-            for oid, roles in found
-            for role in roles
-            if (entry := self._directory.find(oid)) is not None
-        ]
-        return page(request, rows, "appRoleAssignments", size)
 
     def _member(self, oid: str) -> dict[str, Any]:
         group = self._directory.group(oid)
@@ -108,9 +69,3 @@ def rendered(group: Group) -> dict[str, Any]:
 def _typed(entry: Entry) -> dict[str, Any]:
     kind = "user" if entry.person else "servicePrincipal"
     return {"@odata.type": f"#microsoft.graph.{kind}", **account(entry)}
-
-
-def _assigned() -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield from ((user.oid, user.roles) for user in contoso.USERS if user.roles)
-    yield from ((identity.oid, identity.roles) for identity in contoso.MANAGED_IDENTITIES if identity.roles)
-    yield from ((app.principal, app.roles) for app in contoso.APPS if app.roles)

@@ -1,25 +1,35 @@
-"""What Graph answers: memberships, accounts and their changes, named locations, the sign-in log.
+"""What Graph answers: memberships, accounts and their changes, named locations, the logs; and all the routes there are.
 
 Each operation is behind the application permission that the real one names as least privileged, or one that includes
-it. Accounts and memberships are `directory`'s, which Entra asks as well. `$filter`, `$search` and `$count` are left
-out. Source: learn.microsoft.com/graph/api, a page for each operation.
+it. Accounts and memberships are `directory`'s, which Entra asks as well. Of people and groups `$filter`, `$search` and
+`$count` are left out. Applications have modules of their own. Source: learn.microsoft.com/graph/api, a page for each
+operation.
 """
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from remit.lab import (
+    graph_applications,
+    graph_assignments,
+    graph_credentials,
+    graph_deleted,
+    graph_federations,
+    graph_filters,
+    graph_principals,
+)
 from remit.lab.directory import Directory, Entry
+from remit.lab.graph_audits import Target
 from remit.lab.graph_delta import Delta, account
 from remit.lab.graph_errors import bad_request, unknown
-from remit.lab.graph_inventory import Inventory, person, rendered, service_principal
+from remit.lab.graph_inventory import Inventory, person, rendered
 from remit.lab.graph_paging import CONTEXT, HOST, page
+from remit.lab.graph_routes import ID, Call, body, route
+from remit.lab.graph_tenant import Tenant
 from remit.lab.http import Request
 from remit.lab.sign_in_log import SignInLog
 
-PAGE = 100  # items, where a request does not say
 MOST_GROUPS = 11_000  # that one answer gives
 
 LOCATIONS: tuple[Mapping[str, Any], ...] = (
@@ -41,13 +51,12 @@ LOCATIONS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-class Operations:
-    """One tenant's answers. `page_size`, `locations`: changed by the control door."""
+class Operations(Tenant):
+    """One tenant's answers. `locations`: changed by the control door."""
 
     def __init__(self, directory: Directory, sign_ins: SignInLog) -> None:
-        self.directory = directory
+        super().__init__(directory)
         self._sign_ins = sign_ins
-        self.page_size = PAGE
         self.locations: Sequence[Mapping[str, Any]] = LOCATIONS
         self.delta = Delta(directory, lambda: self.page_size)
         self._inventory = Inventory(directory)
@@ -55,7 +64,7 @@ class Operations:
     def member_objects(self, request: Request, kind: str, oid: str) -> dict[str, Any]:
         """`getMemberObjects` and `getMemberGroups`: ids of all groups, or an error beyond what one answer holds."""
         entry = self._entry(kind, oid)
-        only_security = _body(request).get("securityEnabledOnly")
+        only_security = body(request).get("securityEnabledOnly")
         if not isinstance(only_security, bool):
             raise bad_request("The parameter 'securityEnabledOnly' is missing.")
         if only_security and not entry.person:
@@ -77,11 +86,10 @@ class Operations:
         """`delta`."""
         return self.delta.answer(request, person=kind == "users")
 
-    def accounts(self, request: Request, kind: str) -> dict[str, Any]:
-        """The list of users, or of service principals."""
-        entries = self.directory.entries(person=kind == "users")
-        rendered_as = person if kind == "users" else service_principal
-        return page(request, [rendered_as(entry) for entry in entries], kind, self.page_size)
+    def accounts(self, request: Request) -> dict[str, Any]:
+        """The list of users."""
+        found = [person(entry) for entry in self.directory.entries(person=True)]
+        return page(request, found, "users", self.page_size)
 
     def groups(self, request: Request) -> dict[str, Any]:
         """The list of groups."""
@@ -95,34 +103,35 @@ class Operations:
         """Owners of a group."""
         return self._inventory.owners(request, group, self.page_size)
 
-    def assignments(self, request: Request, app: str) -> dict[str, Any]:
-        """Who holds which role of an application."""
-        return self._inventory.assignments(request, app, self.page_size)
-
     def account(self, _request: Request, kind: str, oid: str) -> dict[str, Any]:
         """One of them."""
         return {"@odata.context": f"{CONTEXT}#{kind}/$entity", **account(self._entry(kind, oid))}
 
-    def change(self, request: Request, kind: str, oid: str) -> None:
-        """Enable or disable; nothing else of an account can be changed here."""
-        entry, asked = self._entry(kind, oid), _body(request)
+    def change(self, call: Call, kind: str, oid: str) -> None:
+        """Enable or disable; nothing else of a person can be changed here."""
+        entry, asked = self._entry(kind, oid), body(call)
         if set(asked) != {"accountEnabled"} or not isinstance(asked["accountEnabled"], bool):
             raise bad_request("One or more properties contains invalid values.")
+        target = Target("User", entry.id, entry.name, {"accountEnabled": entry.enabled}, asked)
         self.directory.set_enabled(entry.id, asked["accountEnabled"])
+        activity = "Enable account" if asked["accountEnabled"] else "Disable account"
+        self.audits.write(call, activity, target, category="UserManagement")
 
-    def delete(self, _request: Request, kind: str, oid: str) -> None:
-        """Delete an account."""
-        self.directory.delete(self._entry(kind, oid).id)
+    def delete(self, call: Call, kind: str, oid: str) -> None:
+        """Delete a person."""
+        entry = self._entry(kind, oid)
+        self.directory.delete(entry.id)
+        self.audits.write(call, "Delete user", Target("User", entry.id, entry.name), category="UserManagement")
 
     def revoke(self, _request: Request, kind: str, oid: str) -> dict[str, Any]:
         """`revokeSignInSessions`."""
         self.directory.revoke_sessions(self._entry(kind, oid).id)
         return {"@odata.context": f"{CONTEXT}#Edm.Boolean", "value": True}
 
-    def join(self, request: Request, group: str) -> None:
+    def join(self, call: Call, group: str) -> None:
         """Add a member, named by its address."""
-        reference = str(_body(request).get("@odata.id", ""))
-        found = re.fullmatch(f"{HOST}/v1\\.0/(?:directoryObjects|users|servicePrincipals|groups)/{_ID}", reference)
+        reference = str(body(call).get("@odata.id", ""))
+        found = re.fullmatch(f"{HOST}/v1\\.0/(?:directoryObjects|users|servicePrincipals|groups)/{ID}", reference)
         if not found:
             raise bad_request("Invalid URL specified for the reference.")
         if self.directory.group(group) is None or not self._exists(found[1]):
@@ -131,11 +140,18 @@ class Operations:
             raise bad_request(
                 "One or more added object references already exist for the following modified properties: 'members'."
             )
+        self._membership(call, "Add member to group", group, found[1])
 
-    def leave(self, _request: Request, group: str, member: str) -> None:
+    def leave(self, call: Call, group: str, member: str) -> None:
         """Remove a direct member."""
         if self.directory.group(group) is None or not self.directory.leave(group, member):
             raise unknown(member)
+        self._membership(call, "Remove member from group", group, member)
+
+    def _membership(self, call: Call, activity: str, group: str, member: str) -> None:
+        found = self.directory.group(group)
+        targets = Target("Group", group, found.name if found else ""), Target("User", member, "")
+        self.audits.write(call, activity, *targets, category="GroupManagement")
 
     def named_locations(self, request: Request) -> dict[str, Any]:
         """The named locations of conditional access."""
@@ -144,6 +160,17 @@ class Operations:
     def signed_in(self, request: Request) -> dict[str, Any]:
         """The sign-in log."""
         return page(request, self._sign_ins.entries, "auditLogs/signIns", self.page_size)
+
+    def audited(self, call: Call) -> dict[str, Any]:
+        """The log of changes, the last one first."""
+        graph_applications.unasked(call)
+        order = call.parameter("$orderby").split()
+        if order and (order[0] != "activityDateTime" or order[1:] not in ([], ["asc"], ["desc"])):
+            raise bad_request("Only activityDateTime can be ordered by.", "BadRequest")
+        holds = graph_filters.parse(call.parameter("$filter"))
+        found = [each for each in self.audits.listed() if holds(each)]
+        ahead = found[::-1] if order and order[1:] != ["desc"] else found
+        return page(call, ahead, "auditLogs/directoryAudits", self.page_size)
 
     def _entry(self, kind: str, oid: str) -> Entry:
         entry = self.directory.find(oid)
@@ -155,23 +182,6 @@ class Operations:
         return self.directory.find(oid) is not None or self.directory.group(oid) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What answers a method on a path; `permissions`: alternatives, each a set."""
-
-    method: str
-    path: re.Pattern[str]
-    permissions: Sequence[frozenset[str]]
-    answer: Callable[..., dict[str, Any] | None]
-
-
-def _route(method: str, path: str, answer: Callable[..., dict[str, Any] | None], *permissions: str) -> Route:
-    """`permissions`: alternatives, each one or more names with `&` between."""
-    alternatives = tuple(frozenset(each.split("&")) for each in permissions)
-    return Route(method, re.compile(f"/v1\\.0/{path}"), alternatives, answer)
-
-
-_ID = "([0-9a-fA-F-]{36})"
 _OBJECTS = "(?:getMemberObjects|getMemberGroups)"
 _MEMBER_OF = "(transitiveMemberOf|memberOf)(?:/microsoft.graph.group)?"
 _ALL = "Directory.Read.All"
@@ -184,45 +194,37 @@ _SWITCH = ("User.EnableDisableAccount.All&User.Read.All", "User.ReadWrite.All")
 _MEMBERS = ("GroupMember.ReadWrite.All", "Group.ReadWrite.All", "Directory.ReadWrite.All")
 
 ROUTES = (
-    _route("POST", f"(users)/{_ID}/{_OBJECTS}", Operations.member_objects, *_USER_GROUPS),
-    _route("POST", f"(servicePrincipals)/{_ID}/{_OBJECTS}", Operations.member_objects, *_APPLICATION_GROUPS),
-    _route("POST", f"(directoryObjects)/{_ID}/{_OBJECTS}", Operations.member_objects, _ALL),
-    _route("GET", f"(users)/{_ID}/{_MEMBER_OF}", Operations.member_of, *_USER_GROUPS),
-    _route("GET", f"(servicePrincipals)/{_ID}/{_MEMBER_OF}", Operations.member_of, *_APPLICATION_GROUPS),
-    _route("GET", f"(groups)/{_ID}/{_MEMBER_OF}", Operations.member_of, "GroupMember.Read.All", "Group.Read.All", _ALL),
-    _route("GET", "(users)/delta", Operations.changes, *_USER),
-    _route("GET", "(servicePrincipals)/delta", Operations.changes, *_APPLICATION),
-    _route("GET", "(users)", Operations.accounts, *_USER),
-    _route("GET", "(servicePrincipals)", Operations.accounts, *_APPLICATION),
-    _route("GET", f"(users)/{_ID}", Operations.account, *_USER),
-    _route("GET", f"(servicePrincipals)/{_ID}", Operations.account, *_APPLICATION),
-    _route("PATCH", f"(users)/{_ID}", Operations.change, *_SWITCH),
-    _route("PATCH", f"(servicePrincipals)/{_ID}", Operations.change, "Application.ReadWrite.All"),
-    _route("DELETE", f"(users)/{_ID}", Operations.delete, "User.DeleteRestore.All", "User.ReadWrite.All"),
-    _route("DELETE", f"(servicePrincipals)/{_ID}", Operations.delete, "Application.ReadWrite.All"),
-    _route(
+    route("POST", f"(users)/{ID}/{_OBJECTS}", Operations.member_objects, *_USER_GROUPS),
+    route("POST", f"(servicePrincipals)/{ID}/{_OBJECTS}", Operations.member_objects, *_APPLICATION_GROUPS),
+    route("POST", f"(directoryObjects)/{ID}/{_OBJECTS}", Operations.member_objects, _ALL),
+    route("GET", f"(users)/{ID}/{_MEMBER_OF}", Operations.member_of, *_USER_GROUPS),
+    route("GET", f"(servicePrincipals)/{ID}/{_MEMBER_OF}", Operations.member_of, *_APPLICATION_GROUPS),
+    route("GET", f"(groups)/{ID}/{_MEMBER_OF}", Operations.member_of, "GroupMember.Read.All", "Group.Read.All", _ALL),
+    route("GET", "(users)/delta", Operations.changes, *_USER),
+    route("GET", "(servicePrincipals)/delta", Operations.changes, *_APPLICATION),
+    route("GET", "users", Operations.accounts, *_USER),
+    route("GET", f"(users)/{ID}", Operations.account, *_USER),
+    route("PATCH", f"(users)/{ID}", Operations.change, *_SWITCH),
+    route("DELETE", f"(users)/{ID}", Operations.delete, "User.DeleteRestore.All", "User.ReadWrite.All"),
+    route(
         "POST",
-        f"(users)/{_ID}/revokeSignInSessions",
+        f"(users)/{ID}/revokeSignInSessions",
         Operations.revoke,
         "User.RevokeSessions.All",
         "User.ReadWrite.All",
     ),
-    _route("GET", "groups", Operations.groups, *_GROUPS),
-    _route("GET", f"groups/{_ID}/members", Operations.members, *_GROUPS),
-    _route("GET", f"groups/{_ID}/owners", Operations.owners, *_GROUPS),
-    _route("GET", f"servicePrincipals\\(appId='{_ID}'\\)/appRoleAssignedTo", Operations.assignments, *_APPLICATION),
-    _route("POST", f"groups/{_ID}/members/\\$ref", Operations.join, *_MEMBERS),
-    _route("DELETE", f"groups/{_ID}/members/{_ID}/\\$ref", Operations.leave, *_MEMBERS),
-    _route("GET", "identity/conditionalAccess/namedLocations", Operations.named_locations, "Policy.Read.All"),
-    _route("GET", "auditLogs/signIns", Operations.signed_in, "AuditLog.Read.All"),
+    route("GET", "groups", Operations.groups, *_GROUPS),
+    route("GET", f"groups/{ID}/members", Operations.members, *_GROUPS),
+    route("GET", f"groups/{ID}/owners", Operations.owners, *_GROUPS),
+    route("POST", f"groups/{ID}/members/\\$ref", Operations.join, *_MEMBERS),
+    route("DELETE", f"groups/{ID}/members/{ID}/\\$ref", Operations.leave, *_MEMBERS),
+    route("GET", "identity/conditionalAccess/namedLocations", Operations.named_locations, "Policy.Read.All"),
+    route("GET", "auditLogs/signIns", Operations.signed_in, "AuditLog.Read.All"),
+    route("GET", "auditLogs/directoryAudits", Operations.audited, "AuditLog.Read.All"),
+    *graph_applications.ROUTES,
+    *graph_deleted.ROUTES,
+    *graph_principals.ROUTES,
+    *graph_federations.ROUTES,
+    *graph_assignments.ROUTES,
+    *graph_credentials.ROUTES,
 )
-
-
-def _body(request: Request) -> dict[str, Any]:
-    try:
-        value = json.loads(request.body or b"{}")
-    except ValueError as cause:
-        raise bad_request("Unable to read JSON request payload.", "BadRequest") from cause
-    if not isinstance(value, dict):
-        raise bad_request("Unable to read JSON request payload.", "BadRequest")
-    return value

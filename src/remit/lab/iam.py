@@ -1,6 +1,6 @@
 """Google's IAM: who a token stands for, and what they may do where.
 
-Bindings come from `contoso.py`, roles from `roles.py`. There are no deny policies, no conditions on bindings and no
+Bindings, custom roles, accounts and pools are those of the estate as it stands. There are no deny policies and no
 folders. Source: cloud.google.com/iam/docs/overview; credential access boundaries:
 cloud.google.com/iam/docs/downscoping-short-lived-credentials.
 """
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from remit.lab import contoso, refusals
-from remit.lab.roles import permissions_of
+from remit.lab import contoso, google_conditions, refusals
+from remit.lab.google_estate import Estate
 
 _SCOPE = "https://www.googleapis.com/auth/"
 CLOUD_PLATFORM = f"{_SCOPE}cloud-platform"
@@ -40,10 +40,11 @@ _REMEMBERED = 3600  # seconds for which an ended token is still told from one th
 class Caller:
     """Whom a token stands for.
 
-    `email`: a service account, empty for a federated token; `principal_subject`: `principal://…` of a federated
-    token; `delegation`: who impersonated the account; `buckets`: `None` when the token is not narrowed, else the
-    only buckets it is good for; `boundary`: per bucket, the permissions that the narrowing leaves;
-    `sets`: the `principalSet://` members that a federated token belongs to. `expires_at`: seconds since the epoch.
+    `email`: a service account or a person, empty for a federated token; `principal_subject`: `principal://…` of a
+    federated token; `delegation`: who impersonated the account; `buckets`: `None` when the token is not narrowed, else
+    the only buckets it is good for; `boundary`: per bucket, the permissions that the narrowing leaves;
+    `sets`: the `principalSet://` members that a federated token belongs to. `expires_at`: seconds since the epoch;
+    `person`: whether the e-mail is a person's; `number`: the account's.
     """
 
     email: str
@@ -54,21 +55,34 @@ class Caller:
     boundary: tuple[tuple[str, frozenset[str]], ...] = ()
     sets: frozenset[str] = frozenset()
     expires_at: int = 0
+    person: bool = False
+    number: str = ""
+
+    @property
+    def member(self) -> str:
+        """The IAM member that this caller is alone."""
+        if not self.email:
+            return self.principal_subject
+        return f"{'user' if self.person else 'serviceAccount'}:{self.email}"
 
     @property
     def members(self) -> frozenset[str]:
-        """Every IAM member that this caller is."""
-        own = f"serviceAccount:{self.email}" if self.email else self.principal_subject
-        return self.sets | {own}
+        """Every IAM member that this caller is. Whom a pool vouches for is not among all authenticated users."""
+        known = {"allAuthenticatedUsers"} if self.email else set()
+        of_domain = {f"domain:{self.email.partition('@')[2]}"} if self.person else set()
+        return self.sets | {self.member, "allUsers"} | known | of_domain
 
 
 class Iam:
-    """Tokens and permissions. `clock`: seconds since the epoch."""
+    """Tokens and permissions. `clock`: seconds since the epoch; `estate`: Contoso's with these bindings when absent."""
 
     def __init__(
-        self, bindings: Iterable[contoso.Binding] = contoso.BINDINGS, clock: Callable[[], float] = time.time
+        self,
+        bindings: Iterable[contoso.Binding] = contoso.BINDINGS,
+        clock: Callable[[], float] = time.time,
+        estate: Estate | None = None,
     ) -> None:
-        self._bindings = tuple(bindings)
+        self.estate = estate or Estate(replace(contoso.CONTOSO, bindings=tuple(bindings)), clock)
         self._clock = clock
         self._callers: dict[str, Caller] = {}
 
@@ -82,6 +96,7 @@ class Iam:
         buckets: Collection[str] | Mapping[str, frozenset[str]] | None = None,
         principal_subject: str = "",
         sets: Collection[str] = (),
+        person: bool = False,
     ) -> tuple[str, int]:
         """A token and when it ends (seconds since the epoch). `buckets` as a mapping narrows the permissions too."""
         expires_at = int(self._clock()) + lifetime
@@ -97,6 +112,8 @@ class Iam:
             tuple(buckets.items()) if isinstance(buckets, Mapping) else (),
             frozenset(sets),
             expires_at,
+            person,
+            self.estate.number(email) if email and not person else "",
         )
         return token, expires_at
 
@@ -113,6 +130,9 @@ class Iam:
             raise refusals.unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", method)
         if found.expires_at <= self._clock():
             raise refusals.unauthenticated("ACCESS_TOKEN_EXPIRED", method)
+        account = self.estate.accounts.seen(found.number)
+        if account and (account.disabled or account.deleted):
+            raise refusals.unauthenticated("ACCOUNT_STATE_INVALID", method)
         return found
 
     def expire(self) -> None:
@@ -133,8 +153,10 @@ class Iam:
             raise refusals.permission_denied(permission, resource)
 
     def held(self, caller: Caller, resource: str) -> frozenset[str]:
-        """What a caller's roles permit on a resource, before scopes and narrowing."""
-        return frozenset().union(*(self.permissions(member, resource) for member in caller.members))
+        """What a caller's roles permit on a resource, before scopes and narrowing; nothing while its pool is closed."""
+        if caller.principal_subject and not self.estate.open(_pool(caller.principal_subject)):
+            return frozenset()
+        return self._permitted(caller.members, resource)
 
     def effective(self, caller: Caller, permissions: Iterable[str], resource: str) -> list[str]:
         """Those of the permissions that `require` would let pass (testIamPermissions)."""
@@ -147,25 +169,19 @@ class Iam:
 
     def permissions(self, member: str, resource: str) -> frozenset[str]:
         """The permissions of one member on a resource, those inherited from its project included."""
+        return self._permitted(frozenset({member}), resource)
+
+    def _permitted(self, members: frozenset[str], resource: str) -> frozenset[str]:
+        now = self._clock()
         return frozenset().union(
             *(
-                permissions_of(binding.role)
-                for binding in self._bindings
-                if member in binding.members and _covers(binding.resource, resource)
+                self.estate.permissions(line.role)
+                for policy in self.estate.reaching(resource)
+                for line in policy.lines
+                if not members.isdisjoint(line.members)
+                and (line.condition is None or google_conditions.holds(line.condition.expression, resource, now))
             )
         )
-
-    def policy(self, resource: str) -> dict[str, object]:
-        """The IAM policy set on exactly this resource (not what it inherits), as `getIamPolicy` answers."""
-        roles: dict[str, list[str]] = {}
-        for binding in self._bindings:
-            if binding.resource == resource:
-                roles.setdefault(binding.role, []).extend(binding.members)
-        return {
-            "version": 1,
-            "etag": "BwXlab0000E=",
-            "bindings": [{"role": role, "members": sorted(set(members))} for role, members in sorted(roles.items())],
-        }
 
 
 def _in_scope(scopes: frozenset[str], permission: str) -> bool:
@@ -188,9 +204,6 @@ def _within_boundary(caller: Caller, permission: str, resource: str) -> bool:
     return permission.startswith("storage.") and (left is None or permission in left)
 
 
-def _covers(bound: str, resource: str) -> bool:
-    """Whether a binding on one resource reaches another: itself, its children, and what its project owns."""
-    if resource == bound or resource.startswith(f"{bound}/"):
-        return True
-    project = contoso.owner(resource)
-    return project is not None and bound == f"projects/{project.id}"
+def _pool(principal: str) -> str:
+    """The pool of a `principal://iam.googleapis.com/POOL/subject/S`."""
+    return principal.removeprefix("principal://iam.googleapis.com/").partition("/subject/")[0]

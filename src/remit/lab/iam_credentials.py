@@ -47,9 +47,8 @@ class IamCredentials:
         except CloudError as error:
             self._enter(request, email, caller, error)
             raise
-        who = f"serviceAccount:{caller.email}" if caller.email else caller.principal_subject
         token, expires_at = self._iam.mint(
-            email=email, scopes=scopes, lifetime=lifetime, delegation=(*caller.delegation, who)
+            email=email, scopes=scopes, lifetime=lifetime, delegation=(*caller.delegation, caller.member)
         )
         self._enter(request, email, caller, None)
         ends = datetime.fromtimestamp(expires_at, UTC).isoformat().replace("+00:00", "Z")
@@ -62,6 +61,12 @@ class IamCredentials:
                 "Permission 'iam.serviceAccounts.implicitDelegation' denied on resource (or it may not exist).",
             )
         self._iam.require(caller, _PERMISSION, target)
+        email = target.rpartition("/")[2]
+        account = self._iam.estate.account(email)
+        if account is None:
+            raise CloudError(StatusCode.NOT_FOUND, f"Not found; Gaia id not found for email {email}")
+        if account.disabled:
+            raise CloudError(StatusCode.FAILED_PRECONDITION, f"Service account {email} is disabled.")
 
     def _enter(self, request: Request, email: str, caller: Caller, error: CloudError | None) -> None:
         name = f"projects/-/serviceAccounts/{email}"
@@ -78,7 +83,11 @@ class IamCredentials:
             status=error,
             monitored={
                 "type": "service_account",
-                "labels": {"email_id": email, "project_id": owner.id if owner else "", "unique_id": ""},
+                "labels": {
+                    "email_id": email,
+                    "project_id": owner.id if owner else "",
+                    "unique_id": self._iam.estate.number(email),
+                },
             },
         )
 

@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from remit.lab import contoso
 from remit.model.errors import RemitError
 
 _READY_SECONDS = 20.0  # it takes under two on an idle machine; a loaded one is given time
@@ -20,6 +22,9 @@ _END_SECONDS = 10.0
 _POLL = 0.02
 _FILE = "lab.json"
 _MODULE = "remit.lab.service"
+EMPTY = "--empty"
+"""On the process's command line: the world before anybody set up the trust."""
+
 _LOG_TAIL = 2000  # characters of the lab's own log in an error
 
 
@@ -29,7 +34,8 @@ class Lab:
 
     `proxy`: the CONNECT proxy; `front`: TLS for every host, by SNI; `grpc`: plaintext gRPC; `imds`: Azure's metadata
     service; `control`: URL of the faults door; `bundle`: PEM file of the lab's authority; `board`: the sample web
-    service; `serving`, `serving_grpc`: TensorFlow Serving's REST and gRPC, 0 where no models are served.
+    service; `serving`, `serving_grpc`: TensorFlow Serving's REST and gRPC, 0 where no models are served; `empty`:
+    whether it began without a trust.
     """
 
     folder: str
@@ -43,6 +49,7 @@ class Lab:
     board: int = 0
     serving: int = 0
     serving_grpc: int = 0
+    empty: bool = False
 
     def write(self) -> None:
         """Tell that the lab is ready; only this user may read it, since it holds the control door's secret."""
@@ -67,19 +74,23 @@ def read(folder: Path) -> Lab:
     return lab
 
 
-def up(folder: Path, *, models: Path | None = None, deadline: float = _READY_SECONDS) -> Lab:
+def up(folder: Path, *, models: Path | None = None, empty: bool = False, deadline: float = _READY_SECONDS) -> Lab:
     """Start a lab in the folder and wait until it is ready; the running one when there is one already.
 
-    `models`: a folder of SavedModels, `NAME/VERSION/`, to serve as TensorFlow Serving does; `deadline`: seconds.
-    Raises `RemitError` when it does not become ready, and leaves no process behind then.
+    `models`: a folder of SavedModels, `NAME/VERSION/`, to serve as TensorFlow Serving does; `empty`: the clouds before
+    anybody set up the trust; `deadline`: seconds. Raises `RemitError` when it does not become ready, and leaves no
+    process behind then, and when one runs there that began otherwise.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        return read(folder)
+        running: Lab | None = read(folder)
     except RemitError:
         (folder / _FILE).unlink(missing_ok=True)
-    pid = _spawn(folder, models)
+        running = None
+    if running is not None:
+        return _same(running, empty=empty)
+    pid = _spawn(folder, models, empty=empty)
     if not _until(lambda: (folder / _FILE).exists() or _ended(pid, folder), deadline) or _ended(pid, folder):
         if not _ended(pid, folder):
             os.kill(pid, signal.SIGKILL)
@@ -88,6 +99,13 @@ def up(folder: Path, *, models: Path | None = None, deadline: float = _READY_SEC
         tail = log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
         raise RemitError(f"the lab did not start in `{folder}`\n{tail}", hint=f"its log is `{log}`")
     return read(folder)
+
+
+def _same(running: Lab, *, empty: bool) -> Lab:
+    if running.empty != empty:
+        how = "without a trust" if running.empty else "with Contoso's trust"
+        raise RemitError(f"the lab in `{running.folder}` began {how}", hint="end it with `remit lab down`")
+    return running
 
 
 def down(folder: Path) -> bool:
@@ -107,6 +125,18 @@ def down(folder: Path) -> bool:
 def environment(folder: Path) -> dict[str, str]:
     """The variables with which any program meets the lab; raises `RemitError` when none is running."""
     return variables(read(folder))
+
+
+def administrator(folder: Path) -> dict[str, str]:
+    """What makes a program the administrator's besides: at Entra and Azure a managed identity, at Google a person.
+
+    Raises `RemitError` when no lab is running, `OSError` when it does not answer.
+    """
+    order = json.dumps({"google_administrator": True}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(read(folder).control, order, timeout=_READY_SECONDS) as answer:
+        token = json.load(answer)["told"]["google_administrator"]
+    return {"AZURE_CLIENT_ID": contoso.ADMINISTRATOR.client_id, "CLOUDSDK_AUTH_ACCESS_TOKEN": token}
 
 
 def reach(lab: Lab) -> dict[str, str]:
@@ -136,9 +166,10 @@ def services(lab: Lab) -> dict[str, str]:
     return found
 
 
-def _spawn(folder: Path, models: Path | None) -> int:
+def _spawn(folder: Path, models: Path | None, *, empty: bool) -> int:
     """Start the process in a session of its own, so that it outlives this one. No `Popen`: nobody is to wait for it."""
     command = [sys.executable, "-m", _MODULE, str(folder), *([str(models.resolve())] if models else [])]
+    command += [EMPTY] if empty else []
     log = os.fsencode(folder / "lab.log")
     return os.posix_spawn(
         sys.executable,

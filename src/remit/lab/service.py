@@ -1,4 +1,4 @@
-"""The lab's process: `python -m remit.lab.service FOLDER [MODELS]` starts every cloud and ends on SIGTERM.
+"""The lab's process: `python -m remit.lab.service FOLDER [MODELS] [--empty]` starts every cloud and ends on SIGTERM.
 
 All ports are free ones on loopback. What the clouds keep lies in the folder: certificates, objects, logs. Tokens and
 signing keys live in memory only, so that a restarted lab knows nobody.
@@ -21,6 +21,8 @@ from typing import Any
 
 from remit.lab import certificates, contoso
 from remit.lab.api_surface import start_grpc
+from remit.lab.arm import Arm
+from remit.lab.arm_assignments import Assignments
 from remit.lab.azure_metadata import AzureMetadata
 from remit.lab.blob import ENDING as BLOB
 from remit.lab.blob import Blob
@@ -28,11 +30,13 @@ from remit.lab.board import Board
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.directory import Directory
 from remit.lab.entra import Entra
+from remit.lab.entra_registry import Registry
 from remit.lab.faults import Clock, Control, Faults
 from remit.lab.front import Front
 from remit.lab.github_actions import HOST, RUNNER, GitHubActions
 from remit.lab.google_accounts import CERTS, GoogleAccounts
 from remit.lab.google_accounts import HOST as GOOGLE
+from remit.lab.google_estate import Estate
 from remit.lab.google_keys import HOST as KEYS
 from remit.lab.google_keys import GoogleKeys
 from remit.lab.google_pools import Pools
@@ -40,10 +44,11 @@ from remit.lab.google_sts import GoogleSts
 from remit.lab.graph import Graph
 from remit.lab.http import Request, Response
 from remit.lab.http_server import Hosts, HttpServer
-from remit.lab.iam import Iam
+from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.iam_admin import IamAdmin
 from remit.lab.iam_credentials import IamCredentials
-from remit.lab.lifecycle import Lab, reach, variables
+from remit.lab.lag import Lag
+from remit.lab.lifecycle import EMPTY, Lab, reach, variables
 from remit.lab.logging_api import Logging
 from remit.lab.metadata import Metadata
 from remit.lab.proxy import Proxy
@@ -55,21 +60,24 @@ from remit.lab.vertex.service import Surroundings, Vertex
 
 
 class Clouds:
-    """Every cloud of the lab, put together over one folder."""
+    """Every cloud of the lab, put together over one folder. `world`: what they hold."""
 
-    def __init__(self, folder: Path, models: Path | None = None) -> None:
+    def __init__(self, folder: Path, models: Path | None = None, world: contoso.World = contoso.CONTOSO) -> None:
+        self.world = world
         self.entra_clock, self.google_clock = Clock(), Clock()
         self.faults = Faults()
-        self.directory = Directory(self.entra_clock)
+        self.directory = Directory(self.entra_clock, registry=Registry(self.entra_clock, world))
         self.entra = Entra(self.entra_clock, folder / "sign_ins.jsonl", self.directory, self._outside)
-        self.iam = Iam(clock=self.google_clock)
-        self.pools = Pools(self._keys_of)
-        self.audit = CloudAuditLog(folder / "cloud_audit.jsonl")
+        self.google_lag = Lag()
+        self.estate = Estate(world, self.google_clock, self.google_lag)
+        self.iam = Iam(clock=self.google_clock, estate=self.estate)
+        self.pools = Pools(self._keys_of, self.estate)
+        self.audit = CloudAuditLog(folder / "cloud_audit.jsonl", self.estate.audited)
         self.storage = Storage(folder / "objects", self.iam, self.audit)
         self.logging = Logging(self.iam, self.audit)
         # What a job needs to meet the lab is known only once its ports are, and read when a job starts.
         self.given: dict[str, str] = {}
-        self.accounts = GoogleAccounts(self.google_clock)
+        self.accounts = GoogleAccounts(self.google_clock, self.estate.number)
         self.account_keys = GoogleKeys(self.iam, self.google_clock)
         metadata = Metadata(self.iam, self.accounts, self.google_clock)
         around = Surroundings(self.iam, self.audit, self.storage, self.logging, metadata, self.given)
@@ -81,7 +89,11 @@ class Clouds:
         self.serving = TensorFlowServing(models) if models else None
         self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
         self.github = GitHubActions(Clock())
-        self.blob = Blob(self.entra.keys, self.entra_clock, folder / "storage_blob.jsonl")
+        assignments = Assignments(world.assignments, self._groups_of)
+        # Cloud → how long its changes take to be seen.
+        self.lags = {"entra": self.directory.registry.lag, "google": self.google_lag, "azure": assignments.lag}
+        self.arm = Arm(self.entra.keys, self.entra_clock, assignments, self._kind_of)
+        self.blob = Blob(self.entra.keys, self.entra_clock, folder / "storage_blob.jsonl", assignments)
         self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
 
     def hosts(self) -> Hosts:
@@ -92,12 +104,13 @@ class Clouds:
                 "login.microsoftonline.com": entra,
                 "localhost": entra,
                 "graph.microsoft.com": self.graph,
+                "management.azure.com": self.arm,
                 HOST: self.github,
                 RUNNER: self.github,
                 "sts.googleapis.com": GoogleSts(self.iam, self.audit, self.pools, google),
                 "iamcredentials.googleapis.com": IamCredentials(self.iam, self.audit),
-                "iam.googleapis.com": IamAdmin(self.iam, self.pools),
-                "cloudresourcemanager.googleapis.com": ResourceManager(self.iam),
+                "iam.googleapis.com": IamAdmin(self.iam, self.pools, self.audit, self.account_keys),
+                "cloudresourcemanager.googleapis.com": ResourceManager(self.iam, self.audit),
                 "storage.googleapis.com": self.storage.handle,
                 "www.googleapis.com": self._www,
                 GOOGLE: self.accounts,
@@ -123,9 +136,12 @@ class Clouds:
             **self.graph.commands(),
             **self.github.commands(),
             **self.blob.commands(),
+            **self.arm.commands(),
+            "lag": self._lag,
             "skew_entra": lambda seconds: setattr(self.entra_clock, "skew", float(seconds)),
             "put_object": self._put_object,
             "provider_keys": self.pools.upload,
+            "google_administrator": lambda _: self._google_administrator(),
             "service_account_key": self.account_keys.make,
             "log_view": lambda given: self.logging.make_view(given["name"], given["filter"]),
             "board": self._place_board,
@@ -135,6 +151,15 @@ class Clouds:
             ),
             "skew_google": lambda seconds: setattr(self.google_clock, "skew", float(seconds)),
         }
+
+    def _lag(self, given: dict[str, float]) -> None:
+        """Seconds for each cloud that is named; raises `KeyError` for one that has no lag."""
+        for cloud, seconds in given.items():
+            self.lags[cloud].seconds = float(seconds)
+
+    def _google_administrator(self) -> str:
+        """A token of the person who owns Contoso's projects, as `gcloud auth print-access-token` would tell."""
+        return self.iam.mint(email=contoso.ADMIN, scopes=[CLOUD_PLATFORM], lifetime=3600, person=True)[0]
 
     def _put_object(self, given: dict[str, str]) -> None:
         """An object that was there before anybody came: `bucket`, `name`, `base64`."""
@@ -149,20 +174,31 @@ class Clouds:
         """What an issuer that nobody here can reach publishes: one upload to Google's provider tells both clouds."""
         return self.pools.uploaded(issuer)
 
+    def _groups_of(self, oid: str) -> list[str]:
+        """The ids of every group that a principal is in."""
+        return [group.id for group in self.directory.groups_of(oid)]
+
+    def _kind_of(self, oid: str) -> str:
+        """What Azure finds in the directory under an id, empty when there is nothing, or nothing yet."""
+        found = self.directory.find(oid)
+        if found is None:
+            return "Group" if self.directory.group(oid) else ""
+        return "User" if found.person else "ServicePrincipal"
+
     def _keys_of(self, issuer: str) -> list[dict[str, Any]]:
         """What the issuer's `jwks_uri` would give: the lab's Google reads the lab's Entra."""
         return self.entra.keys.public() if issuer == contoso.ISSUER else []
 
 
-async def serve(folder: Path, models: Path | None = None) -> None:
-    """Run the lab until SIGTERM or SIGINT."""
+async def serve(folder: Path, models: Path | None = None, *, empty: bool = False) -> None:
+    """Run the lab until SIGTERM or SIGINT. `empty`: before anybody set up the trust."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    clouds = Clouds(folder, models)
+    clouds = Clouds(folder, models, contoso.EMPTY if empty else contoso.CONTOSO)
     surfaces = (clouds.vertex.surface, clouds.logging.surface, clouds.projects.surface)
     grpc_server, grpc_port = await start_grpc([surface.grpc for surface in surfaces])
-    lab = await _listen(clouds, folder, grpc_port)
+    lab = replace(await _listen(clouds, folder, grpc_port), empty=empty)
     if clouds.serving:
         serving_server, serving_grpc = await start_grpc([clouds.serving.grpc])
         serving = _port(await HttpServer(clouds.serving.handle).listen())
@@ -218,9 +254,10 @@ def _port(server: asyncio.Server) -> int:
 def main() -> None:
     """Run the lab of the folder named on the command line."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    folder = Path(sys.argv[1]).resolve()
+    empty, given = EMPTY in sys.argv, [each for each in sys.argv[1:] if each != EMPTY]
+    folder = Path(given[0]).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    asyncio.run(serve(folder, Path(sys.argv[2]) if len(sys.argv) > 2 else None))  # noqa: PLR2004 - the second argument
+    asyncio.run(serve(folder, Path(given[1]) if given[1:] else None, empty=empty))
 
 
 if __name__ == "__main__":

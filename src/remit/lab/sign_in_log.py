@@ -19,8 +19,9 @@ from remit.lab.contoso import App, User
 class Event:
     """One request for a token. `kind`: `interactiveUser`, `nonInteractiveUser`, `servicePrincipal`, `managedIdentity`.
 
-    `protocol`: Graph's `authenticationProtocol`; `uti` of the token, empty when none was issued; `number`: of the
-    AADSTS error, 0 for success; `address` and `device`: where the person sat.
+    `protocol`: Graph's `authenticationProtocol`; `credential`, `credential_id`: what the client proved itself with, its
+    kind and which one; `uti` of the token, empty when none was issued; `number`: of the AADSTS error, 0 for success;
+    `address` and `device`: where the person sat.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Event:
     principal: str = ""
     principal_name: str = ""
     credential: str = "none"
+    credential_id: str = ""
     uti: str = ""
     session: str = ""
     methods: frozenset[str] = frozenset()
@@ -72,6 +74,9 @@ def _entry(event: Event) -> dict[str, Any]:
         "ipAddress": event.address,
         "status": {"errorCode": event.number, "failureReason": event.failure, "additionalDetails": None},
     }
+    if event.credential_id:
+        federated = event.credential == "federatedIdentityCredential"
+        entry["federatedCredentialId" if federated else "servicePrincipalCredentialKeyId"] = event.credential_id
     if event.client:
         entry |= {"appId": event.client.id, "appDisplayName": event.client.name}
     if event.resource:

@@ -16,8 +16,10 @@ from urllib.parse import quote, unquote
 from remit.lab import contoso
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.errors import CloudError
+from remit.lab.google_policies import Policies, describe
 from remit.lab.http import Request, Response
 from remit.lab.iam import Caller, Iam
+from remit.lab.iam_activity import Act, Activity
 from remit.lab.storage_objects import Objects, Resource
 from remit.lab.storage_wire import (
     StorageError,
@@ -27,6 +29,8 @@ from remit.lab.storage_wire import (
     multipart,
     ok,
     parse,
+    policy,
+    policy_refusal,
     refusal,
     xml_refusal,
 )
@@ -50,6 +54,8 @@ class Storage:
     def __init__(self, folder: Path, iam: Iam, audit: CloudAuditLog) -> None:
         self._iam = iam
         self._audit = audit
+        self._policies = Policies(iam.estate)
+        self._activity = Activity(iam, audit)
         self._uploads: dict[str, _Upload] = {}
         self.objects = Objects(folder, tuple(bucket for project in contoso.PROJECTS for bucket in project.buckets))
         bucket, name = "/b/(?P<bucket>[^/]+)", "/o/(?P<name>[^/]+)"
@@ -59,6 +65,8 @@ class Storage:
                 ("GET", "/storage/v1/b", self._list_buckets),
                 ("GET", f"/storage/v1{bucket}", self._get_bucket),
                 ("GET", f"/storage/v1{bucket}/iam", self._get_policy),
+                ("PUT", f"/storage/v1{bucket}/iam", self._set_policy),
+                ("GET", f"/storage/v1{bucket}/iam/testPermissions", self._test_permissions),
                 ("GET", f"/storage/v1{bucket}/o", self._list),
                 ("POST", f"/storage/v1{bucket}/o/(?P<name>[^/]+)/compose", self._compose),
                 (
@@ -90,19 +98,22 @@ class Storage:
 
     # Permissions
 
-    def _require(self, request: Request, permission: str, bucket: str, name: str = "") -> Caller:
-        """Bearer token, then permission, then one line in the audit log; raises `StorageError`."""
+    def _caller(self, request: Request, permission: str) -> Caller:
         try:
-            caller = self._iam.caller(request.headers.get("authorization", ""))
+            return self._iam.caller(request.headers.get("authorization", ""))
         except CloudError as error:
             given = "authorization" in request.headers
             raise StorageError(
                 401, "Invalid Credentials" if given else denial("Anonymous caller", permission)
             ) from error
-        resource = f"projects/_/buckets/{bucket}" + (f"/objects/{name}" if name else "")
+
+    def _require(self, request: Request, permission: str, bucket: str, name: str = "") -> Caller:
+        """Bearer token, then permission, then one line in the audit log; raises `StorageError`."""
+        caller = self._caller(request, permission)
+        resource = _resource(bucket) + (f"/objects/{name}" if name else "")
         denied = None
         try:
-            self._iam.require(caller, permission, f"projects/_/buckets/{bucket}")
+            self._iam.require(caller, permission, resource)
         except CloudError as error:
             denied = error
         self._audit.write(
@@ -158,8 +169,37 @@ class Storage:
 
     def _get_policy(self, request: Request, bucket: str) -> Response:
         self._require(request, "storage.buckets.getIamPolicy", bucket)
-        resource = f"projects/_/buckets/{bucket}"
-        return ok({"kind": "storage#policy", "resourceId": resource, **self._iam.policy(resource)})
+        wanted = request.parameter("optionsRequestedPolicyVersion")
+        try:
+            return ok(policy(bucket, self._policies.show(_resource(bucket), int(wanted) if wanted.isdigit() else 1)))
+        except CloudError as error:
+            raise policy_refusal(error) from error
+
+    def _set_policy(self, request: Request, bucket: str) -> Response:
+        given = parse(request.body)
+        caller = self._caller(request, "storage.buckets.setIamPolicy")
+        act = Act(
+            caller,
+            "storage.buckets.setIamPolicy",
+            _resource(bucket),
+            "storage.setIamPermissions",
+            service="storage.googleapis.com",
+            monitored={"type": "gcs_bucket", "labels": {"bucket_name": bucket}},
+        )
+        try:
+            with self._activity.of(act):
+                bare = {name: value for name, value in given.items() if name not in {"kind", "resourceId"}}
+                before, after = self._policies.put(_resource(bucket), bare)
+                act.policy(before, after)
+        except CloudError as error:
+            raise policy_refusal(error, denial(caller.email or caller.principal_subject, act.permission)) from error
+        return ok(policy(bucket, describe(after, 3)))
+
+    def _test_permissions(self, request: Request, bucket: str) -> Response:
+        caller = self._caller(request, "storage.buckets.getIamPolicy")
+        asked = [value for name, value in request.query if name == "permissions"]
+        held = self._iam.effective(caller, asked, _resource(bucket))
+        return ok({"kind": "storage#testIamPermissionsResponse"} | ({"permissions": held} if held else {}))
 
     # Objects
 
@@ -290,3 +330,7 @@ class Storage:
             raise StorageError(416, "The requested range cannot be satisfied.")
         headers["content-range"] = f"bytes {start}-{end}/{len(content)}"
         return Response(206, content[start : end + 1], headers)
+
+
+def _resource(bucket: str) -> str:
+    return f"projects/_/buckets/{bucket}"

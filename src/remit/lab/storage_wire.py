@@ -8,11 +8,14 @@ import re
 from typing import Any
 from xml.sax.saxutils import escape
 
+from grpc import StatusCode
+
 from remit.lab import contoso
+from remit.lab.errors import CloudError
 from remit.lab.http import Response
 from remit.lab.storage_objects import Resource
 
-_REASONS = {400: "invalid", 401: "required", 403: "forbidden", 404: "notFound", 412: "conditionNotMet"}
+_REASONS = {400: "invalid", 401: "required", 403: "forbidden", 404: "notFound", 409: "conflict", 412: "conditionNotMet"}
 _XML_CODES = {401: "AuthenticationRequired", 403: "AccessDenied", 404: "NoSuchKey", 416: "InvalidRange"}
 _XML = {"content-type": "application/xml; charset=UTF-8"}
 _JSON = {"content-type": "application/json; charset=UTF-8"}
@@ -63,6 +66,18 @@ def bucket_resource(bucket: str) -> Resource:
         "metageneration": "1",
         "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}, "publicAccessPrevention": "enforced"},
     }
+
+
+def policy(bucket: str, shown: dict[str, Any]) -> dict[str, Any]:
+    """A bucket's IAM policy, of one that IAM shows."""
+    return {"kind": "storage#policy", "resourceId": f"projects/_/buckets/{bucket}", **shown}
+
+
+def policy_refusal(error: CloudError, denied: str = "") -> StorageError:
+    """IAM's refusal of a policy in Storage's words: a stale etag is a precondition that does not hold."""
+    if error.code is StatusCode.ABORTED:
+        return StorageError(412, "At least one of the pre-conditions you specified did not hold.")
+    return StorageError(error.http_status, denied if error.code is StatusCode.PERMISSION_DENIED else error.message)
 
 
 def listing(items: list[Resource], prefixes: list[str], token: str = "") -> Response:

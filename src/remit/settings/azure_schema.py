@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from remit.settings.identity_schema import Guid, Text
+from remit.settings.identity_schema import AppId, Text
 from remit.settings.section import Section
 
 # learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata, without `$root`
@@ -16,7 +16,7 @@ class AzureAccount(Section):
 
     role: Text
     project: str
-    client: Guid
+    client: AppId
     subject: Annotated[str, Field(min_length=1, max_length=600)] | None = None
     services: Annotated[list[Literal["storage", "postgresql", "sql"]], Field(min_length=1)] = ["storage"]
     access: Literal["read", "write"] = "read"

@@ -7,6 +7,15 @@ from pydantic import Field
 from remit.settings.section import Section
 
 Guid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+# An application that Entra has yet to make stands as `app:NAME` (`placeholders.py`): for editors, not for what is read.
+AppId = Annotated[
+    Guid,
+    Field(
+        json_schema_extra={
+            "pattern": r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|app:[A-Za-z0-9][^\s*]{0,180})$",
+        }
+    ),
+]
 # a letter and no hyphen first: it can never look like an Entra tenant's id
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,31}$")]
 HttpsUrl = Annotated[str, Field(pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/{}-]*)?$")]
@@ -29,8 +38,8 @@ class Entra(Section):
     """An Entra tenant that Remit trusts. `clients`: application ids that may obtain tokens for Remit."""
 
     tenant: Guid
-    audience: Guid
-    clients: Annotated[list[Guid], Field(min_length=1)]
+    audience: AppId
+    clients: Annotated[list[AppId], Field(min_length=1)]
     uris: list[Text] = []
     guests: list[Guid] = []
 

@@ -3,7 +3,7 @@
 Relative paths are relative to the file. Nothing is made, opened or asked: that is `assembly`'s.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ from remit.credentials.database_login import DatabaseLogin
 from remit.credentials.lifetimes import LifetimeSettings
 from remit.credentials.settings import AccountMapping, CredentialSettings
 from remit.gateway.settings import Endpoint, GatewaySettings
-from remit.identity.settings import EntraIssuer, OidcKind
+from remit.identity.settings import OidcKind
 from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate, Project
 from remit.policy.settings import PolicySettings
-from remit.settings import azure, databases, identity, services
+from remit.settings import azure, databases, identity, placeholders, services, trust
 from remit.settings.document import Document, Path_, load
 from remit.settings.identity import IdentitySettings
+from remit.settings.placeholders import Standing
 from remit.settings.schema import RemitYaml
 from remit.sql.settings import DoorSettings
 from remit.state.settings import StateSettings
-from remit.trust.settings import Mapping, TrustSettings
+from remit.trust.settings import TrustSettings
 
 _MIB = 1 << 20
 _CONTROL = ("logging.googleapis.com", "cloudresourcemanager.googleapis.com")
@@ -72,22 +73,28 @@ class Settings:
     database_authority: Path
 
 
-def read(file: Path) -> Settings:
-    """The settings in a file; raises `SettingsInvalid` with every problem."""
-    document = load(file)
+def read(file: Path, *, pending: bool = False) -> Settings:
+    """The settings in a file; raises `SettingsInvalid` with every problem.
+
+    `pending`: whether an application may be one that Entra has yet to make (`app:NAME`), as while the trust is planned.
+    """
+    found = placeholders.standing(load(file))
+    document = found.document
     try:
         yaml = RemitYaml.model_validate(document.value)
     except ValidationError as error:
         raise SettingsInvalid(tuple(_translated(document, error)), hint=_HINT) from None
-    problems = list(_contradictions(document, yaml))
+    problems = [] if pending else list(placeholders.problems(found))
+    hint = placeholders.HINT if problems else _HINT
+    problems += _contradictions(document, yaml, found)
     if problems and not identity.has_tenant(yaml):  # nothing that follows can be said without one
-        raise SettingsInvalid(tuple(problems), hint=_HINT)
+        raise SettingsInvalid(tuple(problems), hint=hint)
     try:
-        settings = _settings(file.resolve(), yaml)
+        settings = _settings(file.resolve(), yaml, found.names)
     except SettingsInvalid as error:  # what the gateway itself says of its settings
         problems += [document.problem(_key_of(found), found.message) for found in error.problems]
     if problems:
-        raise SettingsInvalid(tuple(problems), hint=_HINT)
+        raise SettingsInvalid(tuple(problems), hint=hint)
     return settings
 
 
@@ -123,13 +130,23 @@ def _said(item: Any) -> str:
             return said[:1].lower() + said[1:]
 
 
-def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
+def _contradictions(document: Document, yaml: RemitYaml, found: Standing) -> Iterator[Problem]:
     """What no single key can say: names used twice, and names that nothing has."""
+    problems = [*_twice(document, yaml), *_unmapped(document, yaml)]
+    yield from problems
+    yield from _unknown(document, yaml)
+    yield from trust.contradictions(document, yaml, found.paths, sound=not problems)
+
+
+def _twice(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
     seen: set[tuple[str, str]] = set()
     for path, kind, name in _names(yaml):
         if (kind, name) in seen:
             yield document.problem(path, f"the {kind} `{name}` stands twice")
         seen.add((kind, name))
+
+
+def _unknown(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
     yield from identity.contradictions(document, yaml)
     projects = frozenset(name for found in yaml.environments.values() for name in found)
     yield from services.contradictions(document, yaml, projects)
@@ -141,6 +158,10 @@ def _contradictions(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
             yield document.problem(
                 ("issuers", index), f"`{own}` is remit itself, whose word to services is no identity"
             )
+
+
+def _unmapped(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
+    """Projects and accounts of mappings that there are not."""
     accounts: dict[str, set[str]] = {}
     for name, project in (item for found in yaml.environments.values() for item in found.items()):
         accounts.setdefault(name, set()).update(project.accounts)
@@ -169,7 +190,7 @@ def _names(yaml: RemitYaml) -> Iterator[tuple[Path_, str, str]]:
             yield from (((*path, "accounts", index), "account", one) for index, one in enumerate(project.accounts))
 
 
-def _settings(file: Path, yaml: RemitYaml) -> Settings:
+def _settings(file: Path, yaml: RemitYaml, pending: Mapping[str, str]) -> Settings:
     folder = file.parent
     state = folder / yaml.state.folder
     who = identity.identity(yaml, folder, state, door(yaml))
@@ -200,25 +221,13 @@ def _settings(file: Path, yaml: RemitYaml) -> Settings:
         gateway=_gateway(yaml, folder, who, audit, estate),
         state=StateSettings(url=yaml.state.database or f"sqlite:///{state / 'remit.db'}"),
         audit=audit,
-        trust=_trust(yaml, who.entra, estate),
+        trust=trust.trust(yaml, who.entra, estate, who.sessions.origin, pending),
         own_keys=state / "issuer",
         labels=yaml.gateway.labels,
         lifetimes=_lifetimes(yaml, who),
         sql=databases.door(yaml, folder, state / "run" / "arbiter.sock"),
         logins=databases.logins(yaml),
         database_authority=state / "databases",
-    )
-
-
-def _trust(yaml: RemitYaml, issuer: EntraIssuer, estate: Estate) -> TrustSettings:
-    return TrustSettings(
-        issuer=issuer.issuer,
-        tenant=issuer.tenant,
-        application=yaml.credentials.on_behalf_of.application,
-        provider=yaml.credentials.google.provider,
-        reviewer=yaml.trust.reviewer,
-        mappings=tuple(Mapping(one.role, one.project, one.account) for one in yaml.credentials.accounts),
-        estate=estate,
     )
 
 

@@ -9,24 +9,13 @@ from pydantic import Field
 
 from remit.settings.azure_schema import Azure, Container
 from remit.settings.databases_schema import Database
-from remit.settings.identity_schema import Directory, Guid, HttpsUrl, Issuer, SignIn, Transmitter
+from remit.settings.google_schema import Account, Bucket, Location, ProjectId, ProjectNumber, Provider
+from remit.settings.identity_schema import AppId, Directory, Guid, HttpsUrl, Issuer, SignIn, Transmitter
 from remit.settings.section import Section
 from remit.settings.services_schema import DnsName, Service
+from remit.settings.trust_schema import Trust
 
-ProjectId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")]
-ProjectNumber = Annotated[str, Field(pattern=r"^[1-9][0-9]{5,18}$")]
-Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$")]
-Account = Annotated[
-    str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]@[a-z][a-z0-9-]{4,28}[a-z0-9]\.iam\.gserviceaccount\.com$")
-]
-Location = Annotated[str, Field(pattern=r"^(global|[a-z]+-[a-z]+[0-9]+)$")]
 HostPort = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5}$")]
-Provider = Annotated[
-    str,
-    Field(
-        pattern=r"^//iam\.googleapis\.com/projects/[0-9]+/locations/global/workloadIdentityPools/[a-z0-9-]+/providers/[a-z0-9-]+$"
-    ),
-]
 
 
 class ProjectSection(Section):
@@ -42,7 +31,7 @@ class ProjectSection(Section):
 class OnBehalfOf(Section):
     """Remit's confidential application, and the second audience that only it may obtain tokens for."""
 
-    application: Guid
+    application: AppId
     scope: Annotated[str, Field(min_length=1)]
     managed_identity: Guid
 
@@ -149,12 +138,6 @@ class Audit(Section):
     node: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")] = "node-1"
     seal_every: Annotated[int, Field(ge=1, le=600)] = 10
     minimum_free_mib: Annotated[int, Field(ge=1)] = 64
-
-
-class Trust(Section):
-    """The service account that may read IAM policies, which `remit trust verify` works as."""
-
-    reviewer: Account
 
 
 class RemitYaml(Section):

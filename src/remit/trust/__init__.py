@@ -1,5 +1,5 @@
-"""Do Entra, Google and the policy agree? What each must hold, what each does hold, and the difference.
+"""Do Entra, Google, Azure and the policy agree? What each must hold, what each does hold, and the difference.
 
-Values in the middle, effects at the edges: `desired.py` and `compare.py` are pure, `google.py` and `entra.py` read.
-This room only verifies; building the trust comes later.
+Values in the middle (`things`, `desired`, `planning`), effects at the edges (`clouds`, `applying`). Leaves out: billing
+and networks, on which no decision of Remit's rests.
 """

@@ -85,6 +85,21 @@ class AzureClient:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseRoles:
+    """The roles that Remit logs in as to one PostgreSQL database.
+
+    `name`: in remit.yaml; `address`: `HOST:PORT`; `database`: its name at the server; `clients`: `AzureClient.name` of
+    the applications whose tokens log in, none where Remit's certificates do.
+    """
+
+    name: str
+    address: str
+    database: str
+    roles: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Applications:
     """Remit's own three registrations.
 
@@ -130,6 +145,7 @@ class TrustSettings:
     accounts: tuple[Account, ...] = ()
     azure: tuple[AzureClient, ...] = ()
     storage: tuple[StorageAccount, ...] = ()
+    databases: tuple[DatabaseRoles, ...] = ()
     administrators: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     pending: Mapping_[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from remit.assembly.policies import PolicyWatch
 from remit.assembly.trust import ApplicationReviewer, PolicyWants
 from remit.audit.query import Query
 from remit.audit.recorder import LedgerRecorder
+from remit.catalogue import methods
 from remit.credentials.hop import Token
 from remit.credentials.lifetimes import Lifetimes
 from remit.gateway.admin import Admin
@@ -467,6 +468,21 @@ def test_what_contoso_s_policy_wants(settings):
     assert "aiplatform.customJobs.create" not in ada
     assert wants.permissions("Nobody", frozenset(), "contoso-fraud-test") == frozenset()
     assert wants.permissions("MLEngineer", ENGINEERS, "unknown") == frozenset()
+
+
+def test_actions_asked_about_together_are_told_apart_where_policies_tell_them_apart(settings):
+    """A whole group, but for one of it that is named, and one of another group that is named."""
+    served = [row for row in methods() if row.served and row.permission and row.id.startswith("aiplatform.")]
+    launched = [row for row in served if row.group == "launch"]
+    but, other = launched[0], next(row for row in served if row.group == "observe")
+    (settings.policy.folder / "odd.cedar").write_text(f"""
+@id("odd") @purpose("a group") permit (principal in Role::"Odd", action in Action::"launch", resource);
+@id("other") @purpose("one") permit (principal in Role::"Odd", action == Action::"{other.id}", resource);
+@id("but") @purpose("not one") @refusal("not this one") forbid (principal in Role::"Odd", action == Action::"{but.id}", resource);
+""")
+    wants = PolicyWants(rooms.judge(settings), settings.estate, TENANT)
+    found = wants.permissions("Odd", frozenset(), "contoso-fraud-test")
+    assert found == {other.permission, *(row.permission for row in launched if row != but)}
 
 
 def test_the_door_s_address(settings):

@@ -10,7 +10,7 @@ import pytest
 
 import remit.cli
 from remit.assembly import evidence, rooms
-from remit.assembly import trust as trusting
+from remit.assembly import trust_verifying as trusting
 from remit.audit.recorder import LedgerRecorder
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
@@ -18,7 +18,7 @@ from remit.model.secret import AccessToken
 from remit.sdk import broker, sign_in
 from remit.sdk.broker import Exchanged
 from remit.settings.read import read
-from remit.trust.findings import Finding, Hop, Report
+from remit.trust.verifying.findings import Finding, Hop, Report
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso"
 URL = "http://127.0.0.1:8443"
@@ -152,24 +152,46 @@ def test_a_lost_public_key_is_not_made_up_for(run, recorded):
 
 
 GOOD, BAD = Hop("a", holds=True, said="fine"), Hop("b", holds=False, said="wrong", cure="mend it")
-MISSING = Finding("missing", "MLEngineer", "sa@p", "p", "x.y.z", "grant it")
+WALKED = Hop("google-iam", holds=True, said="becomes it", role="MLEngineer", project="p")
+MISSING = Finding("missing", "MLEngineer", "sa@p", "projects/p", "x.y.z", "google-permissions", "no", "grant it")
+OTHER = Finding("clash", "Security", "", "entra", "Security", "entra-roles", "nobody holds it", "assign it")
 
 
 @pytest.mark.parametrize(
-    ("report", "code", "out", "err"),
+    ("report", "code", "said"),
     [
-        (Report((GOOD,), ()), 0, "ok      a: fine\n", ""),
-        (Report((GOOD, BAD), ()), 1, "ok      a: fine\nbroken  b: wrong\n", "hint: mend it\n"),
-        (Report((GOOD,), (MISSING,)), 1, "ok      a: fine\nmissing MLEngineer in p: x.y.z\n", "hint: grant it\n"),
+        (Report((GOOD,), ()), 0, ["  ok      a: fine", "1 hops hold, and all sides agree"]),
+        (Report((GOOD, BAD), ()), 1, ["  broken  b: wrong", "          cure: mend it", "1 of 2 hops broken"]),
+        (
+            Report((GOOD, WALKED), (MISSING,)),
+            1,
+            ["MLEngineer in p", "  missing MLEngineer (sa@p) on projects/p: x.y.z", "          cure: grant it"],
+        ),
     ],
 )
-def test_the_trust(run, recorded, monkeypatch, report, code, out, err):  # noqa: PLR0917 - fixtures and a table's columns
-    async def verified(settings):
+def test_the_trust(run, recorded, monkeypatch, report, code, said):  # noqa: PLR0917 - fixtures and a table's columns
+    async def verified(settings, who):
         return report
 
     monkeypatch.setattr(trusting, "verified", verified)
-    assert run("trust", "verify", "--config", str(recorded)) == (code, out, err)
+    found = run("trust", "verify", "--config", str(recorded))
+    assert (found[0], found[2]) == (code, "")
+    assert [line for line in said if not any(each.startswith(line) for each in found[1].splitlines())] == []
     found = run("trust", "verify", "--config", str(recorded), "--json")
     assert found[0] == code
     assert json.loads(found[1])["clean"] == report.clean
     assert len(json.loads(found[1])["hops"]) == len(report.hops)
+
+
+def test_the_trust_of_one_role(run, recorded, monkeypatch):
+    async def verified(settings, who):
+        return Report((GOOD, WALKED), (MISSING, OTHER))
+
+    monkeypatch.setattr(trusting, "verified", verified)
+    code, out, _ = run("trust", "verify", "--role", "Security", "--json", "--config", str(recorded))
+    told = json.loads(out)
+    assert (code, [hop["name"] for hop in told["hops"]]) == (1, ["a"])
+    assert [each["role"] for each in told["findings"]] == ["Security"]
+    code, out, err = run("trust", "verify", "--role", "Nobody", "--config", str(recorded))
+    assert (code, out) == (2, "")
+    assert "no account is mapped to `Nobody`" in err

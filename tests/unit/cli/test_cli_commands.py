@@ -24,7 +24,7 @@ from remit.settings.read import read
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso" / "remit.yaml"
 GROUPS = {
     "lab": ("up", "env", "down"),
-    "trust": ("verify",),
+    "trust": ("apply", "drift", "init", "plan", "rotate", "schema", "verify"),
     "audit": ("query", "verify"),
     "policy": ("check", "diff", "init", "schema", "test"),
     "doctor": ("lifetime",),

@@ -130,3 +130,22 @@ def test_what_is_no_duration(run, api):
 )
 def test_durations_are_told_as_people_read_them(seconds, said):
     assert in_words(seconds) == said
+
+
+# the whole installation: what it finds is in test_assembly_doctor.py and test_e2e_trust.py
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--json", "lifetime"], "do not stand before `lifetime`"),
+        (["--live", "lifetime"], "do not stand before `lifetime`"),
+        (["--allow-changes"], "`--live`, or one of the commands"),
+        (["--live", "lifetimes"], "lifetimes"),
+    ],
+)
+def test_a_wrong_command_line_looks_at_nothing(capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        remit.cli.main(["doctor", *arguments])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -18,8 +18,8 @@ from remit.identity.directory.graph import GraphFailed
 from remit.identity.directory.inventory import DirectoryInventory, KeptInventory
 from remit.lab import contoso
 from remit.lab.directory import Directory
+from remit.lab.entra_born import role_id
 from remit.lab.graph import Graph
-from remit.lab.graph_inventory import role_id
 from remit.model.errors import Refused
 from remit.model.identity import Kind
 from remit.model.inventory import Inventory

@@ -180,6 +180,49 @@ def world(tmp_path: Path) -> World:
     return World(Clouds(tmp_path))
 
 
+class Administrator:
+    """Graph, asked by the managed identity that sets up the trust, or with whatever permissions a test names."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.registry = world.clouds.directory.registry
+        self.bearer = world.machine("https://graph.microsoft.com", contoso.ADMINISTRATOR)
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        response = self.world.ask(
+            "graph.microsoft.com", method, f"/v1.0/{path}", body=body, bearer=self.bearer, **headers
+        )
+        return int(response.status), json.loads(response.body) if response.body else None
+
+    def as_one(self, *permissions: str) -> None:
+        """Hold just these permissions from now on."""
+        claims = {"aud": contoso.GRAPH.id, "exp": 1 << 40, "roles": permissions, "oid": contoso.ADMINISTRATOR.oid}
+        self.bearer = self.world.clouds.entra.keys.signing.sign(claims)
+
+    def make(self, name: str, **more: Any) -> dict[str, Any]:
+        """A new application."""
+        status, made = self("POST", "applications", {"displayName": name, **more})
+        assert status == 201, made
+        return made
+
+    def principal(self, app: str) -> dict[str, Any]:
+        """A new service principal."""
+        status, made = self("POST", "servicePrincipals", {"appId": app})
+        assert status == 201, made
+        return made
+
+
+@pytest.fixture
+def administrator(world: World) -> Administrator:
+    return Administrator(world)
+
+
+@pytest.fixture
+def beginner(tmp_path: Path) -> Administrator:
+    """The administrator on the first day, when nobody has set up a trust."""
+    return Administrator(World(Clouds(tmp_path, world=contoso.EMPTY)))
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lifecycle.Lab]:
     folder = tmp_path_factory.mktemp("lab")

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from remit.lab import contoso
+from remit.lab import contoso, entra_born
 from remit.lab.http import Request
 from remit.lab.jwt import decode
 
@@ -234,7 +234,7 @@ def test_client_assertion_refusals(world):
     assert refused(own(world, client_assertion=forged), 700027, "invalid_client") == 401
     pipeline = world.machine(identity=contoso.FRAUD_PIPELINE)
     refused(own(world, client_assertion=pipeline), 700213, "invalid_client")
-    elsewhere = tokens.for_machine(contoso.MI_ARBITER, contoso.REMIT).token
+    elsewhere = tokens.for_machine(contoso.MI_ARBITER, contoso.GOOGLE).token
     refused(own(world, client_assertion=elsewhere), 700212, "invalid_client")
     first_version = tokens.for_machine(contoso.MI_ARBITER, contoso.GRAPH).token
     refused(own(world, client_assertion=first_version), 700211, "invalid_client")
@@ -324,7 +324,21 @@ def test_the_metadata_service_speaks_in_strings(world):
     assert claims["azp"] == contoso.FRAUD_PIPELINE.client_id
     assert claims["xms_mirid"].endswith("/userAssignedIdentities/fraud-pipeline")
     only = world.azure(identities=(contoso.MI_ARBITER,))
-    assert imds(only, {"api-version": "2018-02-01", "resource": "api://remit"})[0] == 200
+    assert imds(only, {"api-version": "2018-02-01", "resource": "api://remit-google"})[0] == 200
+    # Remit itself gives tokens to nobody who holds no role there
+    status, answer = imds(only, {"api-version": "2018-02-01", "resource": "api://remit"})
+    assert (status, answer["error_description"][:13]) == (400, "AADSTS501051:")
+
+
+def test_a_group_s_role_is_no_workload_s(world):
+    registry = world.clouds.entra.tokens.registry
+    roles = {each["value"]: each["id"] for each in registry.backing(contoso.REMIT.id)["appRoles"]}
+    group = contoso.ML_ALL
+    document = entra_born.assignment((group.id, group.name, "Group"), contoso.REMIT, roles["Security"], registry.now())
+    registry.assignments.put(document["id"], document)
+    world.clouds.commands()["join"]({"group": group.id, "member": contoso.FRAUD_PIPELINE.oid})
+    query = {"api-version": "2018-02-01", "resource": "api://remit", "client_id": contoso.FRAUD_PIPELINE.client_id}
+    assert claims_of(imds(world.azure(), query)[1]["access_token"])["roles"] == ["Pipeline"]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +350,7 @@ def test_the_metadata_service_speaks_in_strings(world):
         ({"resource": ""}, None, "'resource' is missing"),
         ({"resource": "api://nobody"}, None, "AADSTS500011"),
         ({"client_id": ""}, None, "Multiple user assigned identities"),
-        ({"client_id": "3c000000-0000-4000-8000-000000000009"}, None, "Identity not found"),
+        ({"client_id": "3c000000-0000-4000-8000-00000000000a"}, None, "Identity not found"),
     ],
 )
 def test_the_metadata_service_refuses(world, change, headers, words):

@@ -334,7 +334,8 @@ def test_iam_shows_the_provider_and_the_accounts(world):
     answer = world.ask(host, "POST", f"{account}:testIamPermissions", body=asked, bearer=token)
     assert json.loads(answer.body) == {"permissions": ["iam.serviceAccounts.get"]}
     assert denied(world, host, "GET", f"/v1/{contoso.PROVIDER.resource}x", bearer=token)[0] == "NOT_FOUND"
-    assert denied(world, host, "DELETE", account, bearer=token)[0] == "NOT_FOUND"
+    assert denied(world, host, "DELETE", account, bearer=token)[0] == "PERMISSION_DENIED"
+    assert denied(world, host, "OPTIONS", account, bearer=token)[0] == "NOT_FOUND"
     engineer = administrator(world, ENGINEER)
     assert denied(world, host, "POST", f"{account}:getIamPolicy", bearer=engineer)[0] == "PERMISSION_DENIED"
     assert denied(world, host, "GET", f"/v1/{contoso.PROVIDER.resource}", bearer=engineer)[0] == "PERMISSION_DENIED"

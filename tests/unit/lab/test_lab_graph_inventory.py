@@ -8,8 +8,8 @@ import pytest
 
 from remit.lab import contoso
 from remit.lab.directory import Directory
+from remit.lab.entra_born import role_id
 from remit.lab.graph import Graph
-from remit.lab.graph_inventory import role_id
 from remit.lab.http import Request
 
 FRAUD, ENGINEERS = contoso.ML_ENGINEERS_FRAUD, contoso.ML_ENGINEERS

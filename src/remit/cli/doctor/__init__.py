@@ -1,8 +1,12 @@
 """`remit doctor`: looks before the work begins; one file per question."""
 
 import importlib
+from pathlib import Path
 
 import click
+
+from remit.cli.output import json_option
+from remit.cli.serve import config_option
 
 _QUESTIONS = {"lifetime": "will this work outlive a credential?"}
 
@@ -27,6 +31,26 @@ class _Doctor(click.Group):
             formatter.write_dl([*_QUESTIONS.items()])
 
 
-@click.group(cls=_Doctor)
-def command() -> None:
-    """Look before the work begins: what would break, and what to change."""
+@click.group(cls=_Doctor, invoke_without_command=True, no_args_is_help=True)
+@click.option("--live", is_flag=True, help="Ask the clouds: does this installation work with its tenant and projects?")
+@config_option
+@click.option("--allow-changes", is_flag=True, help="Make a scratch application and a scratch role, and remove them.")
+@json_option
+@click.pass_context
+def command(context: click.Context, config: Path, *, live: bool, allow_changes: bool, as_json: bool) -> None:
+    """Look before the work begins: what would break, and what to change.
+
+    With `--live`: this machine, who asks and what they may, remit.yaml, every hop, what a plan would change. It reads
+    as whoever is signed in with `az` and `gcloud`. Exit 0: all is well; 1: something failed or could not be looked at.
+    """
+    if context.invoked_subcommand is not None:
+        if live or allow_changes or as_json:
+            raise click.UsageError(
+                f"`--live`, `--allow-changes` and `--json` do not stand before `{context.invoked_subcommand}`"
+            )
+        return
+    if not live:
+        raise click.UsageError("`--live`, or one of the commands")
+    from remit.cli.doctor.live import live as look
+
+    raise SystemExit(look(config, changes=allow_changes, as_json=as_json))

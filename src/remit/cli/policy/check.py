@@ -31,7 +31,7 @@ def command(config: Path, since: str, *, offline: bool, as_json: bool) -> None:
     from remit.policy.use.findings import Severity
     from remit.settings.read import read
 
-    report = checked(read(config), moment(since), offline=offline)
+    report = checked(read(config, pending=True), moment(since), offline=offline)
     if as_json:
         emit(
             {

@@ -77,7 +77,7 @@ def _settings(config: Path) -> "Settings | None":
     """The installation, where there is one; raises `SettingsInvalid` for a file that is wrong."""
     from remit.settings.read import read
 
-    return read(config) if config.exists() else None
+    return read(config, pending=True) if config.exists() else None
 
 
 def _contoso() -> Path:

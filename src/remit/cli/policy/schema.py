@@ -40,4 +40,4 @@ def _named(config: Path) -> "Collection[str] | frozenset[str]":
     from remit.assembly.policy_check import named_actions
     from remit.settings.read import read
 
-    return named_actions(read(config))
+    return named_actions(read(config, pending=True))

@@ -49,7 +49,7 @@ def _passed(config: Path, minimum: float | None, *, as_json: bool) -> bool:
     from remit.assembly.policy_check import tested
     from remit.settings.read import read
 
-    trial = tested(read(config))
+    trial = tested(read(config, pending=True))
     failed = [result for result in trial.results if not result.passed]
     enough = minimum is None or min(trial.coverage.policies, trial.coverage.conditions) >= minimum
     if as_json:
@@ -141,7 +141,7 @@ def _watch(config: Path, minimum: float | None, *, as_json: bool) -> NoReturn:
     taken: Stamps | None = None
     while True:
         with contextlib.suppress(RemitError):  # said below, by the run; the folder stays the one that it was
-            folder = read(config).policy.folder
+            folder = read(config, pending=True).policy.folder
         now = tuple(_stamps(config, *(sorted(folder.rglob("*")) if folder else ())))
         if now == last and now != taken:
             taken = now

@@ -69,12 +69,13 @@ class Steps:
         who = json.loads(self._dana.remit("whoami", "--json").out)
         worst = next(one for one in excess if one["permission"] == "aiplatform.customJobs.create")
         lacking = next(one for one in missing if one["permission"] == "logging.logEntries.list")
+        place = lacking["resource"].rpartition("/")[2]
         return Told(
             1,
             "Do Entra and Google agree? Dana signs in, once.",
             (
                 f"{len(report['hops'])} hops hold; {len(missing)} permissions missing, {len(excess)} too many, such as",
-                f"  missing: {lacking['role']} cannot {lacking['permission']} in {lacking['project']}",
+                f"  missing: {lacking['role']} cannot {lacking['permission']} in {place}",
                 f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits without a grant",
                 f"signed in as {who['name']}, {', '.join(who['roles'])}, by {', '.join(who['methods'])}",
             ),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -77,24 +77,33 @@ class Plan:
         """Whether there is nothing to do."""
         return not self.changes and not self.problems
 
+    def refused(self, allowed: Collection[str] = ()) -> tuple[Change, ...]:
+        """The unsafe changes that `allowed` does not name: exactly, letter by letter."""
+        return tuple(change for change in self.changes if change.unsafe and change.name not in allowed)
+
     @property
     def checksum(self) -> str:
-        """Of everything that a reader was shown: 16 hex digits of SHA-256."""
+        """Of everything that a reader was shown: 32 hex digits of SHA-256.
+
+        With half of them somebody who may word two plans could find two with one checksum: a harmless one to be
+        reviewed, and another.
+        """
         rows = [
             [
                 change.act,
                 str(change.address),
                 plain(change.before),
                 plain(change.after),
-                [one.risk for one in change.unsafe],
+                change.says,
+                [[one.risk, one.said] for one in change.unsafe],
             ]
             for change in self.changes
         ]
         text = json.dumps([rows, list(self.problems)], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def plain(value: Value | Fields) -> Any:
+def plain(value: "Value | Fields") -> Any:
     """A value as JSON shows it; an id that is not known yet as `<NAME of ADDRESS>`."""
     if isinstance(value, Ref | Text):
         return str(value)

@@ -1,0 +1,1 @@
+"""What was changed at the clouds behind the file's back: who did it, when, what comes of it, and the way back."""

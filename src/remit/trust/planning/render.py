@@ -1,0 +1,213 @@
+"""A plan as people read it and as JSON: by cloud and by whom it concerns, with what each line allows. Pure.
+
+Every field of every change is told in full, long lists by what they share, since the checksum is of what was read.
+Names come from directories that others write: nothing that a terminal would obey is let through.
+"""
+
+import re
+import shlex
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from remit.trust.planning.headlines import SAID, concerns, headline
+from remit.trust.planning.matching import differing
+from remit.trust.planning.plan import Act, Change, Plan, plain
+from remit.trust.things import Value
+
+WIDTH = 100
+Mark = Literal["make", "change", "remove", "unsafe", "title", "plain", "faint"]
+_MARKS: Mapping[Act, Mark] = {Act.MAKE: "make", Act.CHANGE: "change", Act.REMOVE: "remove"}
+_TITLES: Mapping[str, str] = {"entra": "Entra", "google": "Google", "azure": "Azure"}
+_NOUN = 11  # columns of the longest noun, `application`
+_INDENT = " " * (4 + _NOUN + 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the page. `mark`: what a terminal may colour it by."""
+
+    text: str
+    mark: Mark = "plain"
+
+
+def render(plan: Plan, allowed: Collection[str] = ()) -> str:
+    """The page as plain text, of at most 100 columns but for what is to be typed, without a newline at its end."""
+    return "\n".join(line.text for line in page(plan, allowed))
+
+
+def page(plan: Plan, allowed: Collection[str] = ()) -> tuple[Line, ...]:
+    """The page, line by line. `allowed`: names of unsafe changes that are to be made all the same."""
+    return tuple(Line(_printable(line.text).rstrip(), line.mark) for line in _page(plan, allowed))
+
+
+def as_json(plan: Plan, allowed: Collection[str] = ()) -> dict[str, Any]:
+    """The plan for programs: changes in the order in which they are made."""
+    refused = plan.refused(allowed)
+    return {
+        "checksum": plan.checksum,
+        "problems": list(plan.problems),
+        "summary": {**{_MARKS[act]: _count(plan, act) for act in Act}, "refused": len(refused)},
+        "changes": [
+            {
+                "act": _MARKS[change.act],
+                "name": change.name,
+                "kind": change.address.kind,
+                "concerns": concerns(change),
+                "says": change.says,
+                "before": plain(change.before),
+                "after": plain(change.after),
+                "unsafe": [{"risk": one.risk.value, "said": one.said} for one in change.unsafe],
+                "refused": change in refused,
+            }
+            for change in plan.changes
+        ],
+    }
+
+
+def _page(plan: Plan, allowed: Collection[str]) -> Iterator[Line]:
+    if plan.empty:
+        yield Line("the clouds hold what remit.yaml says: nothing to do")
+        return
+    for problem in plan.problems:
+        yield from (Line(text, "unsafe") for text in _wrapped(problem, "problem: ", " " * len("problem: ")))
+    grouped = _grouped(plan.changes)
+    for number, (cloud, groups) in enumerate(grouped.items()):
+        if number or plan.problems:
+            yield Line("")
+        yield Line(_TITLES.get(cloud, cloud), "title")
+        for place, (who, changes) in enumerate(groups.items()):
+            if place:
+                yield Line("")
+            yield Line(f"  {who}", "title")
+            for change in changes:
+                yield from _change(change, allowed)
+    yield Line("")
+    yield from _end(plan, allowed)
+
+
+def _grouped(changes: Sequence[Change]) -> dict[str, dict[str, list[Change]]]:
+    """Cloud → whom it concerns → changes, each in the order of the first that is made."""
+    grouped: dict[str, dict[str, list[Change]]] = {}
+    for cloud in dict.fromkeys([*_TITLES, *(change.address.cloud for change in changes)]):
+        for change in changes:
+            if change.address.cloud == cloud:
+                grouped.setdefault(cloud, {}).setdefault(concerns(change), []).append(change)
+    return grouped
+
+
+def _change(change: Change, allowed: Collection[str]) -> Iterator[Line]:
+    noun = change.address.kind.partition(".")[2]
+    start = f"  {change.act} {noun:{_NOUN}}  "
+    for text in _wrapped(headline(change), start, _INDENT):
+        yield Line(text, _MARKS[change.act])
+    for text in _wrapped(_under(concerns(change), change.says), _INDENT, _INDENT):
+        yield Line(text)
+    for text in _fields(change):
+        yield Line(text, "faint")
+    for one in change.unsafe:
+        for text in _wrapped(f"{one.risk.value}: {one.said}", f"  ! {'':{_NOUN}}  ", _INDENT):
+            yield Line(text, "unsafe")
+    if change.unsafe:
+        yield Line(f"{_INDENT}{_typed(change, allowed)}", "unsafe")
+
+
+def _under(who: str, says: str) -> str:
+    """What is said below an account's name, without the name."""
+    if not who.endswith(".gserviceaccount.com"):
+        return says
+    return re.sub(rf"(?<![\w.@:/-]){re.escape(who)}(?![\w@/-]|\.\w)", "it", says)
+
+
+def _typed(change: Change, allowed: Collection[str]) -> str:
+    said = "named, and so made all the same" if change.name in allowed else "refused, unless you type"
+    return f"{said}: --allow {shlex.quote(change.name)}"
+
+
+def _fields(change: Change) -> Iterator[str]:
+    before, after = change.before or {}, change.after or {}
+    if change.act is Act.CHANGE:
+        names: Sequence[str] = differing(change.address.kind, before, after)
+        told = {name: _difference(before.get(name), after.get(name)) for name in names}
+    else:
+        fields = after or before
+        shown = sorted(fields.keys() - SAID.get(change.address.kind, frozenset()))
+        told = {name: _value(fields[name]) for name in shown if fields[name]}
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
+        yield from _wrapped(value, f"{_INDENT}{name:{width}}  ", f"{_INDENT}{'':{width}}  ")
+
+
+def _difference(before: Value, after: Value) -> str:
+    """Of lists what comes and what goes, of everything else both."""
+    if isinstance(before, tuple) or isinstance(after, tuple):
+        had, has = _texts(before), _texts(after)
+        gone, come = [each for each in had if each not in has], [each for each in has if each not in had]
+        return "; ".join(f"{sign} {compact(some)}" for sign, some in (("-", gone), ("+", come)) if some) or "reordered"
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+        return "; ".join(f"{name}: {_value(before.get(name))} -> {_value(after.get(name))}" for name in names)
+    return f"{_value(before)} -> {_value(after)}"
+
+
+def _texts(value: Value) -> list[str]:
+    return [_value(each) for each in value] if isinstance(value, tuple) else [_value(value)] if value else []
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return compact([_value(each) for each in value]) or "nothing"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_value(value[name])}" for name in sorted(value)) or "nothing"
+    return str(value) if value not in {None, ""} else "nothing"
+
+
+def compact(texts: Sequence[str]) -> str:
+    """Texts joined by commas, and dotted names (permissions) by what they share: `aiplatform.models.{get,list}`."""
+    heads: dict[str, list[str]] = {}
+    for text in texts:
+        head, dot, tail = text.rpartition(".")
+        known = bool(dot) and text.count(".") > 1 and text.replace(".", "").isalnum()
+        heads.setdefault(f"{head}." if known else text, []).append(tail if known else "")
+    joined = [
+        head if tails == [""] else f"{head}{tails[0]}" if len(tails) == 1 else f"{head}{{{','.join(tails)}}}"
+        for head, tails in heads.items()
+    ]
+    return ", ".join(joined)
+
+
+def _end(plan: Plan, allowed: Collection[str]) -> Iterator[Line]:
+    counts = ", ".join(f"{_count(plan, act)} to {_MARKS[act]}" for act in Act)
+    refused = plan.refused(allowed)
+    yield Line(f"{counts}; {len(refused)} refused unless named" if refused else counts, "title")
+    if plan.problems:
+        count = len(plan.problems)
+        yield Line(f"cannot be applied: {count} problem{'s' if count > 1 else ''} first", "unsafe")
+    elif not refused:
+        named = "".join(f" --allow {shlex.quote(change.name)}" for change in plan.changes if change.unsafe)
+        yield Line(f"apply exactly this with: remit trust apply {plan.checksum}{named}", "title")
+    else:
+        yield Line(f"apply exactly this with: remit trust apply {plan.checksum} --allow ...", "title")
+
+
+def _count(plan: Plan, act: Act) -> int:
+    return sum(change.act is act for change in plan.changes)
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    """Whole words only: a name that is longer than a line is left whole."""
+    wrapper = textwrap.TextWrapper(
+        width=WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.wrap(_printable(text)) if text else []
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

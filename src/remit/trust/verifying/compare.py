@@ -1,0 +1,150 @@
+"""What the policy wants, what bindings say and what Google answers: where these disagree. Pure functions over values.
+
+Leaves out: policies of folders and organisations. What they allow shows in Google's answer, and what they deny as well.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from remit.trust.planning.words import place
+from remit.trust.things import Fields, Found
+from remit.trust.verifying.findings import ALL, Finding, Hop
+
+IMPERSONATE = frozenset({"roles/iam.workloadIdentityUser", "roles/iam.serviceAccountTokenCreator"})
+EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
+_OR = "; `policy` under `trust.accounts` grants just what the policy permits"
+BASIC = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
+"""Google's roles over everything: told by their name, since their permissions go into the thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A role that an account holds on a resource, and what it includes. `condition`: title and expression, or none."""
+
+    role: str
+    permissions: frozenset[str]
+    condition: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One account on one resource. `wants`: role → what the policy wants; `tested`: Google's own answer, if any."""
+
+    account: str
+    resource: str
+    wants: Mapping[str, frozenset[str]]
+    governed: frozenset[str]
+    lines: tuple[Line, ...]
+    tested: frozenset[str] | None = None
+
+
+def disagreements(side: Side) -> Iterator[Finding]:
+    """Missing, clashing and excess permissions of one account on one resource."""
+    bound = frozenset[str]().union(*(line.permissions for line in side.lines))
+    sure = frozenset[str]().union(*(line.permissions for line in side.lines if line.condition is None))
+    wanted = frozenset[str]().union(*side.wants.values())
+    have = sure if side.tested is None else side.tested
+    for permission in sorted(wanted - have):
+        role = ALL.join(sorted(role for role, wants in side.wants.items() if permission in wants))
+        yield _defeated(side, role, permission) if permission in bound else _missing(side, role, permission)
+    yield from _excess(side, wanted, (bound | have) & side.governed)
+
+
+def _missing(side: Side, role: str, permission: str) -> Finding:
+    cure = f"grant `{side.account}` a role with `{permission}` on `{side.resource}`{_OR if _whole(side) else ''}"
+    said = "the policy permits it, and no role grants it"
+    return Finding("missing", role, side.account, side.resource, permission, "google-permissions", said, cure)
+
+
+def _whole(side: Side) -> bool:
+    """Whether it is about a project, the one place where a role of the policy's own can be granted."""
+    return side.resource.startswith("projects/")
+
+
+def _defeated(side: Side, role: str, permission: str) -> Finding:
+    line = next(line for line in side.lines if permission in line.permissions)
+    if line.condition:
+        title, expression = line.condition
+        said = f"`{line.role}` grants it under the condition `{title}`: {expression}"
+        cure = f"take the condition `{title}` from `{line.role}` on `{side.resource}`, or have the policy say the same"
+    else:
+        said = f"`{line.role}` grants it, and Google denies it all the same"
+        cure = f"look for a deny policy, or an access boundary, over `{side.resource}`"
+    return Finding("clash", role, side.account, side.resource, permission, "google-permissions", said, cure)
+
+
+def _excess(side: Side, wanted: frozenset[str], allowed: frozenset[str]) -> Iterator[Finding]:
+    role = ALL.join(sorted(side.wants))
+    basic = [line for line in side.lines if line.role in BASIC]
+    for line in basic:
+        said = f"it holds {len(line.permissions)} permissions, and the policy uses {len(line.permissions & wanted)}"
+        cure = f"take `{line.role}` on `{side.resource}` from `{side.account}`, and grant what the policy uses"
+        yield Finding("excess", role, side.account, side.resource, line.role, "google-permissions", said, cure)
+    told = frozenset[str]().union(*(line.permissions for line in basic))
+    rest = [line for line in side.lines if line.role not in BASIC]
+    for permission in sorted(allowed - wanted):
+        by = sorted({line.role for line in rest if permission in line.permissions})
+        if not by and permission in told:
+            continue
+        said = f"granted by {', '.join(f'`{each}`' for each in by)}" if by else "granted above, or to everybody"
+        other = _OR if _whole(side) else ""
+        cure = f"use a narrower role than one with `{permission}`, or let the policy permit it{other}"
+        yield Finding("excess", role, side.account, side.resource, permission, "google-permissions", said, cure)
+
+
+def impersonation(account: str, pool: str, bindings: Sequence[Found], roles: Sequence[str]) -> Iterator[Hop]:
+    """May somebody of the pool, and not everybody, become the account that roles are mapped to?"""
+    ours = members(account, pool, bindings)
+    name = f"google-impersonation {account}"
+    if not ours:
+        cure = f"grant `roles/iam.workloadIdentityUser` on `{account}` to the group of {_named(roles)}"
+        yield Hop(name, holds=False, said="nobody of the pool may become this account", cure=cure)
+    elif wide := [member for member in ours if "/group/" not in member and "/subject/" not in member]:
+        everybody = "everybody" if EVERYBODY.intersection(wide) else f"everybody of the pool{_with(wide[0])}"
+        cure = f"bind a group of the pool instead of `{wide[0].rpartition('/')[2]}`"
+        yield Hop(name, holds=False, said=f"{everybody} may become this account", cure=cure)
+    else:
+        said = f"{len(ours)} member{'s' if len(ours) > 1 else ''} of the pool may become it, and nobody else of it"
+        yield Hop(name, holds=True, said=said)
+
+
+def _with(member: str) -> str:
+    """That it is those with an attribute, which anybody of the pool may have."""
+    _, mark, attribute = member.partition("/attribute.")
+    return f" with the attribute `{attribute}`" if mark else ""
+
+
+def members(account: str, pool: str, bindings: Sequence[Found]) -> list[str]:
+    """Members of the pool, and whoever stands for everybody, who may become an account."""
+    found = {
+        str(one.fields["member"])
+        for one in bindings
+        if one.fields.get("resource") == f"accounts/{account}" and one.fields.get("role") in IMPERSONATE
+    }
+    return sorted(member for member in found if f"//iam.googleapis.com/{pool}/" in member or member in EVERYBODY)
+
+
+def groups_of(account: str, pool: str, bindings: Sequence[Found]) -> frozenset[str]:
+    """The groups of the pool whose members may become an account."""
+    every = members(account, pool, bindings)
+    return frozenset(member.partition("/group/")[2] for member in every if "/group/" in member)
+
+
+def strangers(account: str, roles: Sequence[str], unwanted: Sequence[Found]) -> Iterator[Finding]:
+    """Whoever may become or use an account behind the file's back."""
+    for one in unwanted:
+        fields = one.fields
+        if one.address.kind == "google.binding" and fields.get("resource") == f"accounts/{account}":
+            yield _stranger(account, ALL.join(roles), fields)
+
+
+def _stranger(account: str, roles: str, fields: Fields) -> Finding:
+    member, role = str(fields["member"]), str(fields["role"])
+    cure = f"take `{role}` on `{account}` from `{member}`, or write it to remit.yaml"
+    said = f"`{member}` holds it, and remit.yaml does not say so"
+    resource = place(fields["resource"])
+    return Finding("excess", roles, account, resource, role, f"google-impersonation {account}", said, cure)
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,46 @@
+"""Secrets and certificates of Remit's applications: whoever holds one is that application, from anywhere.
+
+Both an application and its service principal may hold some, and Entra takes either's. Left out: those that remit.yaml
+names a file of (`remit trust rotate`), and those that have ended. Source: learn.microsoft.com/graph/api/resources/
+passwordcredential, /keycredential, serviceprincipal-addpassword.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from remit.trust.clouds.entra_graph import Document, Graph
+from remit.trust.planning.matching import Matched
+from remit.trust.things import Found
+from remit.trust.verifying.findings import Finding
+
+_WHERE = {"entra.application": "applications", "entra.principal": "servicePrincipals"}
+_HELD = {"passwordCredentials": "secret", "keyCredentials": "certificate"}
+
+
+async def credentials(graph: Graph, match: Matched, named: frozenset[str], today: str) -> tuple[Finding, ...]:
+    """One finding for each; raises `TrustBroken`. `named`: app ids whose secret remit.yaml names."""
+    ours = [one for thing, one in match.pairs if one and thing.address.kind in _WHERE and not thing.given]
+    asked = [one for one in ours if one.ids.get("appId") not in named]
+    answers = await asyncio.gather(*(_of(graph, one) for one in asked))
+    return tuple(
+        finding
+        for one, document in zip(asked, answers, strict=True)
+        for finding in _told(one.address.name, document, today)
+    )
+
+
+async def _of(graph: Graph, one: Found) -> Document:
+    place = f"{_WHERE[one.address.kind]}/{one.ids['id']}"
+    return await graph.find(f"{place}?$select=id,{','.join(_HELD)}") or {}
+
+
+def _told(name: str, document: Document, today: str) -> Iterator[Finding]:
+    for field, noun in _HELD.items():
+        for each in document.get(field) or ():
+            ends = str(each.get("endDateTime") or "")[:10]
+            if ends and ends < today:
+                continue
+            which = each.get("displayName") or each.get("keyId")
+            said = f"it holds the {noun} `{which}`{f' until {ends}' if ends else ''}: whoever has it is `{name}`"
+            cure = f"remove it at Entra: `{name}` proves itself without one"
+            yield Finding("excess", "", name, "entra", noun, "entra-credential", said, cure)
