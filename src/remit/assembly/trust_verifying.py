@@ -11,6 +11,7 @@ from remit.assembly.trust import REVIEW_LIFETIME, ApplicationReviewer, PolicyWan
 from remit.assembly.trust_plan import Who, open_tokens, permitted
 from remit.credentials.cache import TokenCache, cache_key
 from remit.credentials.hop import Token, cloud_client
+from remit.credentials.own_keys import has_keys
 from remit.credentials.settings import AzureLine
 from remit.model.errors import HopFailed, TrustBroken
 from remit.model.identity import Authentication, Identity, Kind, Principal
@@ -35,7 +36,12 @@ PROBE = "trust-verify"
 
 
 async def verified(settings: Settings, who: Who = Who.REMIT) -> Report:
-    """Probes the trust and compares; asks the clouds, changes nothing."""
+    """Probes the trust and compares; asks the clouds, changes nothing. Raises `TrustBroken` where it cannot begin."""
+    if settings.credentials.own_issuer and not has_keys(settings.own_keys):  # another machine's are not made here
+        raise TrustBroken(
+            "the keys of Remit's own issuer are not on this machine",
+            hint="verify where `remit serve` runs; where it never ran, `remit trust rotate keys` makes the first",
+        )
     async with open_tokens(settings, who) as tokens, cloud_client() as client, rooms.open_hops(settings) as hops:
         if who is Who.REMIT:
             seen: Tokens = Reviewing(tokens, Walk(settings, hops), client, settings.trust)

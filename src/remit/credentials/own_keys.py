@@ -148,6 +148,11 @@ class OwnKeys:
         return next(found, self._folder / "issuer-none.pem")
 
 
+def has_keys(folder: Path) -> bool:
+    """Whether an issuer has keys there; asking makes none."""
+    return bool(_files(folder))
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("issuer-*.pem") if path.stem.rpartition("-")[2].isdigit())
 

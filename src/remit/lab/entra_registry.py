@@ -2,7 +2,7 @@
 
 Applications, service principals, federated credentials, app role assignments, consents, secrets and certificates, each
 as the document that Graph shows of it. A document is never changed in place: another one takes its place, and is seen
-when the tenant's lag is over. What was deleted can be restored for 30 days. Leaves out: owners, policies, extensions.
+when the tenant's lag is over. What was deleted can be restored for 30 days. Leaves out: policies, extensions.
 Sources: learn.microsoft.com/graph/api/resources/application, .../serviceprincipal, .../approleassignment.
 """
 
@@ -44,6 +44,7 @@ class Registry:
         self.assignments: Slowly[str, Document] = Slowly(self.lag)
         self.grants: Slowly[str, Document] = Slowly(self.lag)
         self.secrets: dict[str, str] = {}
+        self.owners: dict[str, tuple[str, ...]] = {}  # of an application or a service principal, by object id
         self.deleted: dict[str, Deleted] = {}
         self._elsewhere: dict[str, Document] = {}
         self._bear(world)

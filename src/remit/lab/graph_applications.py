@@ -1,7 +1,7 @@
 """Graph's applications: listed, made, changed and deleted, by id or by an alternate key.
 
 `PATCH applications(uniqueName='…')` with `Prefer: create-if-missing` makes an application once, however often it is
-sent. Leaves out: owners, extensions, delta, `$expand`, `$search`. Source: learn.microsoft.com/graph/api/
+sent. Leaves out: extensions, delta, `$expand`, `$search`. Source: learn.microsoft.com/graph/api/
 resources/application and a page for each operation (application-upsert, application-delete, …).
 """
 

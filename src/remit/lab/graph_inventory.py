@@ -40,14 +40,14 @@ class Inventory:
     def owners(self, request: Request, group: str, size: int) -> dict[str, Any]:
         """Owners that still exist."""
         entries = (self._directory.find(oid) for oid in self._known(group).owners)
-        return page(request, [_typed(entry) for entry in entries if entry], "directoryObjects", size)
+        return page(request, [typed(entry) for entry in entries if entry], "directoryObjects", size)
 
     def _member(self, oid: str) -> dict[str, Any]:
         group = self._directory.group(oid)
         entry = self._directory.find(oid)
         if group is not None or entry is None:
             return rendered(group) if group else {}
-        return _typed(entry)
+        return typed(entry)
 
     def _known(self, group: str) -> Group:
         found = self._directory.group(group)
@@ -66,6 +66,7 @@ def rendered(group: Group) -> dict[str, Any]:
     }
 
 
-def _typed(entry: Entry) -> dict[str, Any]:
+def typed(entry: Entry) -> dict[str, Any]:
+    """An account, as Graph renders it among directory objects."""
     kind = "user" if entry.person else "servicePrincipal"
     return {"@odata.type": f"#microsoft.graph.{kind}", **account(entry)}

@@ -17,6 +17,7 @@ from remit.lab import (
     graph_deleted,
     graph_federations,
     graph_filters,
+    graph_owners,
     graph_principals,
 )
 from remit.lab.directory import Directory, Entry
@@ -227,4 +228,5 @@ ROUTES = (
     *graph_federations.ROUTES,
     *graph_assignments.ROUTES,
     *graph_credentials.ROUTES,
+    *graph_owners.ROUTES,
 )

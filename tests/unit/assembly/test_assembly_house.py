@@ -16,6 +16,7 @@ from remit.assembly import arbiter, evidence, rooms, serve
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
 from remit.assembly.policies import PolicyWatch
 from remit.assembly.trust import ApplicationReviewer, PolicyWants
+from remit.assembly.trust_verifying import verified
 from remit.audit.query import Query
 from remit.audit.recorder import LedgerRecorder
 from remit.catalogue import methods
@@ -24,7 +25,7 @@ from remit.credentials.lifetimes import Lifetimes
 from remit.gateway.admin import Admin
 from remit.gateway.certificates import ensure
 from remit.grants.runs import RunView
-from remit.model.errors import NotRecorded, Refused, RemitError, SettingsInvalid
+from remit.model.errors import NotRecorded, Refused, RemitError, SettingsInvalid, TrustBroken
 from remit.model.record import Recorded
 from remit.model.secret import AccessToken
 from remit.settings.read import read
@@ -498,3 +499,12 @@ def test_the_door_s_address(settings):
 def test_a_plane_without_an_envoy_has_no_log_to_reopen(settings):
     with pytest.raises(ProcessLookupError):
         serve.Plane(settings).reopen()
+
+
+def test_verifying_where_the_issuers_keys_are_not_makes_none(tmp_path):
+    """A key made on some laptop would be told as one that Google lacks, and could be uploaded by mistake."""
+    config = shutil.copytree(EXAMPLE, tmp_path / "contoso") / "remit.yaml"
+    settings = read(config)
+    with pytest.raises(TrustBroken, match="keys of Remit's own issuer are not on this machine"):
+        asyncio.run(verified(settings))
+    assert not settings.own_keys.exists()

@@ -399,6 +399,18 @@ def test_a_secret_of_remit_s_own_application(house, contosos):
     assert (excess.kind, excess.account, excess.permission) == ("excess", "remit", "secret")
 
 
+@pytest.mark.parametrize("place", ["applications", "servicePrincipals"])
+def test_an_owner_could_give_remit_a_secret(house, contosos, place):
+    url = f"{GRAPH}/{place}(appId='{contoso.REMIT.id}')/owners"
+    eve = next(user for user in contoso.USERS if user.oid.endswith("0003"))
+    house.change("POST", f"{url}/$ref", {"@odata.id": f"https://graph.microsoft.com/v1.0/directoryObjects/{eve.oid}"})
+    [excess] = more(house.verify(), contosos)
+    assert (excess.kind, excess.account, excess.permission) == ("excess", "remit", "owner")
+    assert f"`{eve.name}` owns its" in excess.said
+    house.change("DELETE", f"{url}/{eve.oid}/$ref")
+    assert more(house.verify(), contosos) == []
+
+
 def test_a_custom_role_that_takes_accounts_and_lacks_what_the_policy_permits(house):
     held = ["aiplatform.models.list", "iam.serviceAccounts.getAccessToken"]
     role = {"title": "Remit: data-scientist", "includedPermissions": held, "stage": "GA"}

@@ -1,8 +1,9 @@
-"""Secrets and certificates of Remit's applications: whoever holds one is that application, from anywhere.
+"""Secrets and certificates of Remit's applications, and their owners: whoever holds one is that application.
 
-Both an application and its service principal may hold some, and Entra takes either's. Left out: those that remit.yaml
-names a file of (`remit trust rotate`), and those that have ended. Source: learn.microsoft.com/graph/api/resources/
-passwordcredential, /keycredential, serviceprincipal-addpassword.
+Both an application and its service principal may hold some, and Entra takes either's; an owner of either can add one at
+any time, without a role in the directory. Left out: secrets that remit.yaml names a file of (`remit trust rotate`), and
+those that have ended. Source: learn.microsoft.com/graph/api/resources/passwordcredential, /keycredential,
+serviceprincipal-addpassword, application-list-owners.
 """
 
 import asyncio
@@ -22,11 +23,14 @@ async def credentials(graph: Graph, match: Matched, named: frozenset[str], today
     ours = [one for thing, one in match.pairs if one and thing.address.kind in _WHERE and not thing.given]
     asked = [one for one in ours if one.ids.get("appId") not in named]
     answers = await asyncio.gather(*(_of(graph, one) for one in asked))
-    return tuple(
+    owners = await asyncio.gather(*(_owners(graph, one) for one in ours))
+    held = (
         finding
         for one, document in zip(asked, answers, strict=True)
         for finding in _told(one.address.name, document, today)
     )
+    owned = (_owned(one, owner) for one, found in zip(ours, owners, strict=True) for owner in found)
+    return (*held, *owned)
 
 
 async def _of(graph: Graph, one: Found) -> Document:
@@ -44,3 +48,16 @@ def _told(name: str, document: Document, today: str) -> Iterator[Finding]:
             said = f"it holds the {noun} `{which}`{f' until {ends}' if ends else ''}: whoever has it is `{name}`"
             cure = f"remove it at Entra: `{name}` proves itself without one"
             yield Finding("excess", "", name, "entra", noun, "entra-credential", said, cure)
+
+
+async def _owners(graph: Graph, one: Found) -> list[Document]:
+    place = f"{_WHERE[one.address.kind]}/{one.ids['id']}/owners"
+    return [each async for each in graph.each(f"{place}?$select=id,displayName,userPrincipalName")]
+
+
+def _owned(one: Found, owner: Document) -> Finding:
+    noun, name = one.address.kind.partition(".")[2], one.address.name
+    who = owner.get("userPrincipalName") or owner.get("displayName") or owner.get("id")
+    said = f"`{who}` owns its {noun}, and may give it a secret: whoever has that is `{name}`"
+    cure = "remove the owner at Entra: whoever administers applications needs not own this one"
+    return Finding("excess", "", name, "entra", "owner", "entra-credential", said, cure)
