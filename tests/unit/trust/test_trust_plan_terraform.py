@@ -136,7 +136,7 @@ def test_what_is_said_cannot_leave_its_comment():
     ],
 )
 def test_texts_are_written_so_that_they_stay_texts(value, written):
-    """The same as `terraform console` reads them (1.11)."""
+    """By the escapes of HCL's own specification (hclsyntax, template literals)."""
     assert text(value) == written
     assert said(written) == (value, False)
 
