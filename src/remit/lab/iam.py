@@ -1,7 +1,7 @@
 """Google's IAM: who a token stands for, and what they may do where.
 
-Bindings, custom roles, accounts and pools are those of the estate as it stands. There are no deny policies and no
-folders. Source: cloud.google.com/iam/docs/overview; credential access boundaries:
+Bindings, custom roles, accounts and pools are those of the estate as it stands; deny policies come by the control door.
+There are no folders. Source: cloud.google.com/iam/docs/overview; credential access boundaries:
 cloud.google.com/iam/docs/downscoping-short-lived-credentials.
 """
 
@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from remit.lab import contoso, google_conditions, refusals
 from remit.lab.google_estate import Estate
@@ -85,6 +86,7 @@ class Iam:
         self.estate = estate or Estate(replace(contoso.CONTOSO, bindings=tuple(bindings)), clock)
         self._clock = clock
         self._callers: dict[str, Caller] = {}
+        self._denied: dict[str, list[tuple[frozenset[str], frozenset[str]]]] = {}  # by the project's id
 
     def mint(
         self,
@@ -171,7 +173,24 @@ class Iam:
         """The permissions of one member on a resource, those inherited from its project included."""
         return self._permitted(frozenset({member}), resource)
 
+    def deny(self, given: Mapping[str, Any]) -> None:
+        """For the control door: a rule of a deny policy on a `project` (an id), of `members` and `permissions`.
+
+        What a rule denies no role grants. No permissions end the rules of that project. Source:
+        cloud.google.com/iam/docs/deny-overview.
+        """
+        rule = frozenset(given.get("members", ())), frozenset(given.get("permissions", ()))
+        self._denied[given["project"]] = [*self._denied.get(given["project"], ()), rule] if rule[1] else []
+
     def _permitted(self, members: frozenset[str], resource: str) -> frozenset[str]:
+        return self._granted(members, resource) - self._forbidden(members, resource)
+
+    def _forbidden(self, members: frozenset[str], resource: str) -> frozenset[str]:
+        project = contoso.owner(resource)
+        rules = self._denied.get(project.id, ()) if project else ()
+        return frozenset().union(*(denied for whom, denied in rules if not members.isdisjoint(whom)))
+
+    def _granted(self, members: frozenset[str], resource: str) -> frozenset[str]:
         now = self._clock()
         return frozenset().union(
             *(

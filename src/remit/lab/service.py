@@ -142,6 +142,7 @@ class Clouds:
             "put_object": self._put_object,
             "provider_keys": self.pools.upload,
             "google_administrator": lambda _: self._google_administrator(),
+            "deny": self.iam.deny,
             "service_account_key": self.account_keys.make,
             "log_view": lambda given: self.logging.make_view(given["name"], given["filter"]),
             "board": self._place_board,

@@ -399,6 +399,16 @@ def test_a_secret_of_remit_s_own_application(house, contosos):
     assert (excess.kind, excess.account, excess.permission) == ("excess", "remit", "secret")
 
 
+@pytest.mark.promise("V3")
+def test_a_deny_policy_defeats_what_a_role_grants(house, contosos):
+    permission = "aiplatform.models.list"
+    house.command(deny={"project": TEST, "members": [f"serviceAccount:{ENGINEER}"], "permissions": [permission]})
+    report = house.verify()
+    told = more(report, contosos)
+    assert {(one.kind, one.permission, one.account) for one in told} == {("clash", permission, ENGINEER)}
+    assert all("deny policy" in one.cure for one in told)
+
+
 @pytest.mark.parametrize("place", ["applications", "servicePrincipals"])
 def test_an_owner_could_give_remit_a_secret(house, contosos, place):
     url = f"{GRAPH}/{place}(appId='{contoso.REMIT.id}')/owners"
