@@ -1,0 +1,82 @@
+"""From an empty estate to Contoso's whole trust, at a lab that takes its time and is asked too often."""
+
+import asyncio
+from dataclasses import replace
+
+import httpx
+import pytest
+from tests.unit.trust.drifting_lab import EXAMPLE, Administrator, Lab
+
+from remit.assembly.trust_plan import _View, permitted
+from remit.lab import contoso
+from remit.lab.faults import Fault
+from remit.lab.service import Clouds
+from remit.settings.read import read
+from remit.trust.applying.apply import apply
+from remit.trust.clouds import azure, entra, google
+from remit.trust.clouds.asking import Asking
+from remit.trust.desired import wanted
+
+LAG = 0.1  # seconds until a change is seen
+STORES = (contoso.azure.FRAUD_TEST_STORAGE, contoso.azure.FRAUD_TEST_READER, contoso.azure.FRAUD_PROD_READER)
+LINES = ("contoso-fraud-test/MLEngineer", "contoso-fraud-test/DataScientist", "contoso-fraud-prod/MLEngineer")
+NAMES = {contoso.REMIT: "remit", contoso.CLI: "remit-cli", **dict(zip(STORES, LINES, strict=True))}
+
+
+async def shorter(seconds):
+    """A second of the cloud's is as long as the lab's lag, and a little."""
+    await asyncio.sleep(seconds * 1.5 * LAG)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Contoso's file as it was before Entra gave any id."""
+    text = (EXAMPLE / "remit.yaml").read_text("utf-8")
+    for app, name in NAMES.items():
+        text = text.replace(app.id, f"app:{name}")
+    (tmp_path / "remit.yaml").write_text(text, "utf-8")
+    (tmp_path / "policies").symlink_to(EXAMPLE / "policies")
+    return tmp_path / "remit.yaml"
+
+
+def viewed(settings, clouds, client):
+    """The installation at the lab, asked as the administrator."""
+    tokens, trust = Administrator(clouds), settings.trust
+    three = (
+        entra.Entra(client, tokens, sleep=shorter),
+        google.Google(Asking(client, tokens, google.SCOPE, sleep=shorter), trust, sleep=shorter),
+        azure.Azure(Asking(client, tokens, azure.SCOPE, sleep=shorter), trust),
+    )
+    things = wanted(trust, permitted(settings))
+    return _View(settings, {one.name: one for one in three}, things, frozenset())
+
+
+@pytest.mark.promise("V3")
+@pytest.mark.promise("V22")
+def test_everything_is_made_once_however_slow_and_busy_the_clouds_are(file, tmp_path):
+    (tmp_path / "lab").mkdir()
+    clouds = Clouds(tmp_path / "lab", world=contoso.EMPTY)
+    clouds.commands()["lag"](dict.fromkeys(("entra", "google", "azure"), LAG))
+    told: list[str] = []
+
+    async def story():
+        async with httpx.AsyncClient(transport=Lab(clouds)) as client:
+            view = viewed(read(file, pending=True), clouds, client)
+            seen = await view.look()
+            assert not seen.plan.problems
+            assert not seen.plan.refused(())
+            clouds.graph.throttle(4, 1)
+            for host in ("iam.googleapis.com", "cloudresourcemanager.googleapis.com", "storage.googleapis.com"):
+                clouds.faults.hosts[host] = Fault(429, retry_after=1, times=3)
+            done = await apply(replace(view.applying(told.append), sleep=shorter), seen.plan.checksum)
+            again = await viewed(read(file), clouds, client).look()  # the ids stand in the file now
+            return done, again
+
+    done, again = asyncio.run(story())
+    assert done.left.empty, [change.name for change in done.left.changes]
+    assert again.plan.empty, [change.name for change in again.plan.changes]
+    assert any("waiting for" in line for line in told)
+    made = [line for line in told if line.startswith("[")]
+    assert len(made) == done.steps > 100, "each step once"
+    names = [each["displayName"] for each in clouds.directory.registry.applications.all_seen().values()]
+    assert len(names) == len(set(names)), "no application twice"
