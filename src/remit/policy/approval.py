@@ -33,8 +33,13 @@ class Sought:
         return f'remit request {self.wanted.action} {resource} --for 1h --because "…"'
 
 
-def sought(book: Book, hearing: Hearing) -> Sought | None:
-    """The grant that would permit the request, alone or before a sign-in that can be had; raises `EvaluationFailed`."""
+def sought(book: Book, hearing: Hearing, before: Weighed, helpful: tuple[str, ...]) -> Sought | None:
+    """The grant that would permit the request, alone or before a sign-in that can be had; raises `EvaluationFailed`.
+
+    `before`: the request as things stand; `helpful`: the contexts that would help, of which none alone permits it.
+    """
+    if not before.allowed and not helpful and not book.together.looked_at(hearing, "grant"):
+        return None  # what decides would say the same
     facts = hearing.facts
     first = facts.questions[0].operation
     wanted = Wanted(facts.identity.principal.key, first.action.id, first.resources[0], 0, "")

@@ -189,6 +189,10 @@ class Hearing:
             (self.answers[key],) = self.ground.ask(part, [request], self.entities)
         return self.answers[key]
 
+    def looked_at(self, slices: Slices, name: str) -> bool:
+        """Whether any policy whose scope matches looks at this part of the context."""
+        return any(slices.look_at(self._matching(slices, question), name) for question in self.facts.questions)
+
     def concerning(self, slices: Slices, question: Question) -> frozenset[str]:
         """The ids of the policies whose scope matches a question, which need not be asked of the engine."""
         return slices.ids(self._matching(slices, question))

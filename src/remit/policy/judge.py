@@ -124,7 +124,7 @@ def _verdict(book: Book, hearing: Hearing) -> Verdict:
         left = () if after.clean else troubles(book, hearing, after)
     denied = _denied(book, found, against, (left or against)[0])
     # 5 would a grant permit it, alone or followed by a sign-in that can be had
-    grant = sought(book, hearing)
+    grant = sought(book, hearing, found, asked)
     if grant is None:
         return denied
     first = replace(denied, hint=grant.hint, wanted=grant.wanted, obligations=grant.obligations)

@@ -25,6 +25,10 @@ class Together:
         self._policies = policies
         self._both = _both(policies.whole, obligations.whole) if obligations else policies
 
+    def looked_at(self, hearing: Hearing, name: str) -> bool:
+        """Whether any policy or obligation that is about the request looks at this part of the context."""
+        return hearing.looked_at(self._both, name)
+
     def ask(
         self, hearing: Hearing, completed: frozenset[str] = frozenset(), granted: Grant | None = None
     ) -> tuple[tuple[Answer, ...], frozenset[str]]:

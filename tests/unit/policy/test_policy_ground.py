@@ -144,6 +144,7 @@ def test_what_matters_asked_once_answers_as_the_whole_does(world):
         hearing = ground.hear(facts)
         now = world.now
         wanted = Wanted(facts.identity.principal.key, asked[1].first.action.id, asked[1].first.resources[0], 60, "")
+        told = []
         for supposed in (
             (frozenset(), None),
             (frozenset({"c1"}), None),
@@ -157,13 +158,17 @@ def test_what_matters_asked_once_answers_as_the_whole_does(world):
             except EvaluationFailed:
                 found = None
             assert found == expected, supposed
+            told.append(expected)
             seen["failed" if expected is None else expected[0][0].allowed] += 1
             seen["obliged"] += bool(expected and expected[1])
+        if told[0] and not all(answer.allowed for answer in told[0][0]) and not together.looked_at(hearing, "grant"):
+            assert (told[2], told[3]) == (told[0], told[1]), "no grant is sought where nothing looks at one"
+            seen["no grant helps"] += 1
         seen["cut"] += len(hearing.entities) < len(ground.admit("[]", frozenset(ground._base))) + 2
 
     equal()
     print(dict(seen))
-    assert all(seen[what] > 5 for what in ("failed", True, False, "obliged", "cut"))
+    assert all(seen[what] > 5 for what in ("failed", True, False, "obliged", "cut", "no grant helps"))
 
 
 def test_obligations_permit_nothing_though_the_engine_says_so(world):

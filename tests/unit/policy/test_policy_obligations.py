@@ -404,3 +404,18 @@ def test_every_group_of_actions_can_be_obliged(world, judge_of):
         for other in Group:
             asked = ask(world, judge, request=world.request(str(other), world.project(TEST)))
             assert (asked.obligations.rules == ("o",)) is (other is group)
+
+
+def test_a_grant_is_sought_behind_a_sign_in_though_no_policy_looks_at_one(world, judge_of):
+    """The sign-in permits it, and what an obligation then demands is a grant: both together are what helps."""
+    policy = """
+        @id("strong")
+        permit(principal, action, resource) when { context.authentication.contexts.contains("c1") };
+        @id("weak") @refusal("sign in with c1") @step_up("c1")
+        forbid(principal, action, resource) unless { context.authentication.contexts.contains("c1") };
+    """
+    judge = judge_of(policy, obligations=rule("o", '@approvals("1")'))
+    request = world.request("use", world.project("contoso-fraud-test"))
+    verdict = world.decide(judge, world.dana(), request)
+    assert verdict.outcome is Outcome.NEEDS_APPROVAL
+    assert verdict.wanted is not None
