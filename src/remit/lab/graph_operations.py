@@ -24,7 +24,7 @@ from remit.lab.directory import Directory, Entry
 from remit.lab.graph_audits import Target
 from remit.lab.graph_delta import Delta, account
 from remit.lab.graph_errors import bad_request, unknown
-from remit.lab.graph_inventory import Inventory, person, rendered
+from remit.lab.graph_inventory import Inventory, person, rendered, typed
 from remit.lab.graph_paging import CONTEXT, HOST, page
 from remit.lab.graph_routes import ID, Call, body, route
 from remit.lab.graph_tenant import Tenant
@@ -107,6 +107,12 @@ class Operations(Tenant):
     def account(self, _request: Request, kind: str, oid: str) -> dict[str, Any]:
         """One of them."""
         return {"@odata.context": f"{CONTEXT}#{kind}/$entity", **account(self._entry(kind, oid))}
+
+    def directory_object(self, _request: Request, oid: str) -> dict[str, Any]:
+        """A person, a service principal or a group, whichever it is."""
+        group = self.directory.group(oid)
+        found = rendered(group) if group else typed(self._entry("directoryObjects", oid))
+        return {"@odata.context": f"{CONTEXT}#directoryObjects/$entity", **found}
 
     def change(self, call: Call, kind: str, oid: str) -> None:
         """Enable or disable; nothing else of a person can be changed here."""
@@ -205,6 +211,7 @@ ROUTES = (
     route("GET", "(servicePrincipals)/delta", Operations.changes, *_APPLICATION),
     route("GET", "users", Operations.accounts, *_USER),
     route("GET", f"(users)/{ID}", Operations.account, *_USER),
+    route("GET", f"directoryObjects/{ID}", Operations.directory_object, _ALL),
     route("PATCH", f"(users)/{ID}", Operations.change, *_SWITCH),
     route("DELETE", f"(users)/{ID}", Operations.delete, "User.DeleteRestore.All", "User.ReadWrite.All"),
     route(

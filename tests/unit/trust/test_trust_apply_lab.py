@@ -12,11 +12,12 @@ from remit.lab import contoso
 from remit.lab.faults import Fault
 from remit.lab.service import Clouds
 from remit.settings.read import read
-from remit.trust.applying.apply import apply
+from remit.trust.applying.apply import Interrupted, apply
 from remit.trust.clouds import azure, entra, google
 from remit.trust.clouds.asking import Asking
 from remit.trust.desired import wanted
 
+NOBODY = "0d000000-0000-4000-8000-00000000dead"
 LAG = 0.1  # seconds until a change is seen
 STORES = (contoso.azure.FRAUD_TEST_STORAGE, contoso.azure.FRAUD_TEST_READER, contoso.azure.FRAUD_PROD_READER)
 LINES = ("contoso-fraud-test/MLEngineer", "contoso-fraud-test/DataScientist", "contoso-fraud-prod/MLEngineer")
@@ -80,3 +81,22 @@ def test_everything_is_made_once_however_slow_and_busy_the_clouds_are(file, tmp_
     assert len(made) == done.steps > 100, "each step once"
     names = [each["displayName"] for each in clouds.directory.registry.applications.all_seen().values()]
     assert len(names) == len(set(names)), "no application twice"
+
+
+def test_nobodys_id_is_told_and_not_waited_for(file, tmp_path):
+    (tmp_path / "lab").mkdir()
+    clouds = Clouds(tmp_path / "lab", world=contoso.EMPTY)
+    text = file.read_text("utf-8")
+    assert text.count(NOBODY) == 0
+    file.write_text(text.replace(f"people: [{contoso.ADA.oid}]", f"people: [{NOBODY}]"), "utf-8")
+    told: list[str] = []
+
+    async def story():
+        async with httpx.AsyncClient(transport=Lab(clouds)) as client:
+            view = viewed(read(file, pending=True), clouds, client)
+            seen = await view.look()
+            await apply(replace(view.applying(told.append), sleep=shorter), seen.plan.checksum)
+
+    with pytest.raises(Interrupted, match=f"`{NOBODY}` is nobody's id at Entra"):
+        asyncio.run(story())
+    assert not [line for line in told if "waiting" in line]

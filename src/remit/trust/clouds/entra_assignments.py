@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from remit.model.errors import TrustBroken
 from remit.trust.clouds.entra_applications import Principals
 from remit.trust.clouds.entra_graph import Graph
 from remit.trust.clouds.port import CloudRefused, Conflict, Missing
@@ -63,6 +64,8 @@ class Assignments:
             document = await self._graph.send("POST", path, body)
         except CloudRefused as refusal:
             if not isinstance(refusal, Conflict) and _ALREADY not in refusal.message.lower():
+                if isinstance(refusal, Missing) and thing.address.kind == ASSIGNMENT:
+                    await self._somebody(principal)
                 raise
             document = await self._same(path, body, refusal)
         told = {name: document[name] for name in ("principalType",) if name in thing.fields and document.get(name)}
@@ -71,6 +74,16 @@ class Assignments:
     async def remove(self, found: Found) -> None:
         """Take it away: tokens that hold it stay good for their hour."""
         await self._graph.delete(f"servicePrincipals/{found.ids['resource']}/appRoleAssignedTo/{found.ids['id']}")
+
+    async def _somebody(self, principal: str) -> None:
+        """Raises `TrustBroken` for nobody's id: what is in no directory is not waited for."""
+        try:
+            await self._graph.get(f"directoryObjects/{principal}?$select=id")
+        except Missing as cause:
+            hint = "look at the object ids under `trust.roles`, and take it out or put it right"
+            raise TrustBroken(f"`{principal}` is nobody's id at Entra", hint=hint) from cause
+        except CloudRefused:
+            return  # whoever applies need not be allowed to look, and Entra may yet see it
 
     async def _same(self, path: str, body: Mapping[str, str], refusal: CloudRefused) -> Document:
         async for document in self._graph.each(path):
