@@ -183,7 +183,7 @@ def test_everything_is_read_anew_from_time_to_time(story):
     story.round()
     story.world.clock.now += 3601
     story.directory._journal.clear()
-    story.directory._entries[oid(DANA)].enabled = False  # a change that no delta carries
+    story.directory.find(oid(DANA)).enabled = False  # a change that no delta carries
     assert story.round() == [lock(DANA)]
     assert "$deltatoken" not in story.world.asked[2][1]
 

@@ -21,7 +21,8 @@ from remit.sdk.workload import Kind, Source, Workload, ambient
 
 ARBITER, PIPELINE = "3c000000-0000-4000-8000-000000000001", "3c000000-0000-4000-8000-000000000002"
 PIPELINE_OID = "3d000000-0000-4000-8000-000000000002"
-REMIT, REMIT_PRINCIPAL = "a0000000-0000-4000-8000-000000000001", "5e000000-0000-4000-8000-000000000001"
+REMIT = "a0000000-0000-4000-8000-000000000001"
+NIGHTLY, NIGHTLY_PRINCIPAL = "a0000000-0000-4000-8000-000000000004", "5e000000-0000-4000-8000-000000000004"
 
 
 def claims(token):
@@ -66,17 +67,17 @@ def test_a_managed_identity_that_is_not_there(installed, lab_environment):
 def test_a_federated_token(installed, lab_environment, tmp_path):
     answer = httpx.get(
         f"http://127.0.0.1:{lab_environment.imds}/metadata/identity/oauth2/token",
-        params={"api-version": "2018-02-01", "resource": "api://AzureADTokenExchange", "client_id": ARBITER},
+        params={"api-version": "2018-02-01", "resource": "api://AzureADTokenExchange", "client_id": PIPELINE},
         headers={"metadata": "true"},
         trust_env=False,
     )
     file = tmp_path / "token"
     file.write_text(answer.json()["access_token"])
-    given = {"AZURE_FEDERATED_TOKEN_FILE": str(file), "AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": REMIT}
+    given = {"AZURE_FEDERATED_TOKEN_FILE": str(file), "AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": NIGHTLY}
     source = ambient(given)
     assert (source.kind, source.why) == (Kind.FEDERATED, "`AZURE_FEDERATED_TOKEN_FILE` is set")
     found = configuration(installed.url)
-    assert claims(Workload(found, source, seen(found), given).token())["oid"] == REMIT_PRINCIPAL
+    assert claims(Workload(found, source, seen(found), given).token())["oid"] == NIGHTLY_PRINCIPAL
     file.write_text(made())
     with pytest.raises(NotSignedIn, match="azure gave no token: "):
         Workload(found, source, seen(found), given).token()
@@ -115,16 +116,16 @@ def test_a_certificate(installed, lab_environment, tmp_path):
     key, pem = certificate("pipeline")
     file = tmp_path / "pipeline.pem"
     file.write_text(key + pem)
-    given = {"AZURE_CLIENT_CERTIFICATE_PATH": str(file), "AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": REMIT}
+    given = {"AZURE_CLIENT_CERTIFICATE_PATH": str(file), "AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": NIGHTLY}
     source = ambient(given)
     found = configuration(installed.url)
     with pytest.raises(NotSignedIn, match=r"azure gave no token: .*AADSTS700027"):
         Workload(found, source, seen(found), given).token()
-    command = {"certificate": {"app": REMIT, "pem": pem}}
+    command = {"certificate": {"app": NIGHTLY, "pem": pem}}
     httpx.post(lab_environment.control, json=command, trust_env=False).raise_for_status()
-    assert claims(Workload(found, source, seen(found), given).token())["oid"] == REMIT_PRINCIPAL
+    assert claims(Workload(found, source, seen(found), given).token())["oid"] == NIGHTLY_PRINCIPAL
     named = given | {"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com"}
-    assert claims(Workload(found, source, seen(found), named).token())["oid"] == REMIT_PRINCIPAL
+    assert claims(Workload(found, source, seen(found), named).token())["oid"] == NIGHTLY_PRINCIPAL
 
 
 @pytest.mark.parametrize("text", [None, "no certificate"])
