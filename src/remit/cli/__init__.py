@@ -3,7 +3,6 @@
 Every command has `--json`; data goes to stdout, the rest to stderr; exit 0 yes, 1 no, 2 error.
 """
 
-import importlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from remit import __version__
+from remit.cli.files import Files
 from remit.cli.output import fail, misused
 from remit.model.errors import RemitError
 
@@ -42,27 +42,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group whose commands are files beside this one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return [*_COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(f"remit.cli.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([*_COMMANDS.items()])
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Files, package=__name__, files=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="remit")
 def remit() -> None:
     """Who may do what with your models, with which credential, and who did.

@@ -1,37 +1,17 @@
 """`remit doctor`: looks before the work begins; one file per question."""
 
-import importlib
 from pathlib import Path
 
 import click
 
+from remit.cli.files import Files
 from remit.cli.output import json_option
 from remit.cli.serve import config_option
 
 _QUESTIONS = {"lifetime": "will this work outlive a credential?"}
 
 
-class _Doctor(click.Group):
-    """A group whose commands are files beside this one."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return [*_QUESTIONS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in _QUESTIONS:
-            return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([*_QUESTIONS.items()])
-
-
-@click.group(cls=_Doctor, invoke_without_command=True, no_args_is_help=True)
+@click.group(cls=Files, package=__name__, files=_QUESTIONS, invoke_without_command=True, no_args_is_help=True)
 @click.option("--live", is_flag=True, help="Ask the clouds: does this installation work with its tenant and projects?")
 @config_option
 @click.option("--allow-changes", is_flag=True, help="Make a scratch application and a scratch role, and remove them.")
