@@ -83,7 +83,7 @@ def verify(engine: Engine, vkeys: Sequence[str], segments: Mapping[str, SegmentR
     # before the ledger is read: a segment is entered first and visible then, so that sealing meanwhile is no finding
     kept = {node: reader.store.numbers() for node, reader in segments.items()}
     try:
-        with engine.connect() as connection:
+        with _at_one_moment(engine) as connection:
             tree = _read_entries(connection)
             notes = connection.execute(select(tables.checkpoints).order_by(tables.checkpoints.c.size)).all()
             head = connection.execute(select(tables.head)).first()
@@ -107,6 +107,17 @@ def verify(engine: Engine, vkeys: Sequence[str], segments: Mapping[str, SegmentR
         checkpoint=last,
         findings=tuple(findings),
     )
+
+
+def _at_one_moment(engine: Engine) -> Connection:
+    """A connection whose queries all see one state: what is entered meanwhile is in none of them.
+
+    SQLite's reading transactions do; PostgreSQL's see each query's own moment unless they are told.
+    """
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":
+        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
 
 
 def _read_entries(connection: Connection) -> _Tree:

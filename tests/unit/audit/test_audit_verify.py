@@ -8,11 +8,15 @@ from sqlalchemy import create_engine, event, select
 
 from remit.audit import tables, tlog
 from remit.audit.canonical import canonical_entry
-from remit.audit.ledger import Entry
+from remit.audit.keys import make_key
+from remit.audit.ledger import Entry, Ledger
 from remit.audit.note import Checkpoint, Signer
 from remit.audit.segments import SegmentReader
 from remit.audit.verify import verify
 from remit.model.errors import EvidenceBroken
+from remit.state.database import open_database_to_read
+from remit.state.schema import migrate
+from remit.state.settings import StateSettings
 
 LINES = [json.dumps({"time": str(1_790_000_000_000_000 + number), "status": 200}) for number in range(4)]
 
@@ -311,3 +315,27 @@ def test_sealing_meanwhile_is_no_finding(evidence):
     report = verify(engine, [evidence.vkey], {"node-1": SegmentReader(evidence.store, evidence.spool)})
     assert evidence.store.has(4)
     assert (report.findings, report.segments) == ((), 3)
+
+
+def test_what_is_entered_while_it_is_read_is_no_finding(engine, tmp_path, decided):
+    """On PostgreSQL each query sees its own moment, unless it is told."""
+    migrate(engine, "audit", tables.metadata, tables.STEPS)
+    signer = make_key(tmp_path / "key", "contoso.example/remit")
+    ledger = Ledger(engine, signer, folder=tmp_path, database=None, minimum_free_bytes=0)
+    ledger.append([Entry.of(decided(1))])
+    sqlite = engine.dialect.name == "sqlite"
+    url = f"sqlite:///{tmp_path}/remit.db" if sqlite else engine.url.render_as_string(hide_password=False)
+    reading = open_database_to_read(StateSettings(url.replace("postgresql+psycopg:", "postgresql:"), 2_000))
+    late = [Entry.of(decided(2))]
+
+    @event.listens_for(reading, "before_cursor_execute")
+    def enter(_connection, _cursor, statement, *_):
+        if "FROM ledger_checkpoints" in statement and late:
+            ledger.append([late.pop()])
+
+    report = verify(reading, [str(signer.verifier)], {})
+    reading.dispose()
+    assert late == [], "the statement that it is entered before was not sent"
+    assert [str(finding) for finding in report.findings] == []
+    assert report.entries == 1
+    assert verify(engine, [str(signer.verifier)], {}).entries == 2
