@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
+from functools import cached_property
 
 import httpx
 
@@ -44,7 +45,11 @@ def classifier(settings: Settings) -> Catalogue:
 
 
 class Hops:
-    """The hops to a credential of Google's or Azure's; `local` is the client for the metadata server."""
+    """The hops to a credential of Google's or Azure's; `local` is the client for the metadata server.
+
+    What signs by itself is put together when it is first asked for: an issuer makes its first key then, and whoever
+    only looks at the clouds is none.
+    """
 
     def __init__(self, settings: Settings, client: httpx.AsyncClient, local: httpx.AsyncClient) -> None:
         found = settings.credentials
@@ -54,13 +59,33 @@ class Hops:
         self.entra = EntraOnBehalfOf(client, found, timeout=timeout)
         self.sts = GoogleSts(client, found.provider, timeout=timeout)
         self.iam = GoogleIam(client, timeout=timeout)
-        self.assertions = Assertions(settings.identity.sessions.origin, OwnKeys(settings.own_keys, time.time))
-        self.own: OwnWay | None = None
-        self.azure: EntraFederation | None = None
-        if found.own_issuer:
-            issuer = OwnIssuer(found.own_issuer, settings.own_keys, groups=found.own_groups)
-            self.own = OwnWay(issuer, GoogleSts(client, found.own_provider, timeout=timeout))
-            self.azure = EntraFederation(client, found.tenant, issuer, timeout=timeout)
+        self._settings = settings
+        self._client = client
+
+    @cached_property
+    def assertions(self) -> Assertions:
+        """Who asks, as services are told."""
+        settings = self._settings
+        return Assertions(settings.identity.sessions.origin, OwnKeys(settings.own_keys, time.time))
+
+    @cached_property
+    def own(self) -> OwnWay | None:
+        """Remit's own issuer, and the provider that trusts it."""
+        found = self._settings.credentials
+        if not found.own_issuer:
+            return None
+        issuer = OwnIssuer(found.own_issuer, self._settings.own_keys, groups=found.own_groups)
+        return OwnWay(issuer, GoogleSts(self._client, found.own_provider, timeout=found.hop_timeout))
+
+    @cached_property
+    def azure(self) -> EntraFederation | None:
+        """The applications at Azure, which trust that issuer."""
+        found = self._settings.credentials
+        return (
+            EntraFederation(self._client, found.tenant, self.own.issuer, timeout=found.hop_timeout)
+            if self.own
+            else None
+        )
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ What is asked of the clouds with these: `trust_plan`, `trust_verifying`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from remit.assembly import rooms
@@ -19,6 +20,9 @@ from remit.policy.judge import CedarJudge
 
 _SCOPE = ("https://www.googleapis.com/auth/cloud-platform",)
 REVIEW_LIFETIME = 900  # seconds
+PROBE = "trust-verify"
+"""Whom Google's log names: a workload that nobody is."""
+
 _NOW = 1  # any moment that is not 0, which means unknown: nobody's sign-in is older
 _STRONGEST = Authentication(frozenset({"pwd", "mfa"}), frozenset(f"c{number}" for number in range(1, 100)), at=_NOW)
 _ON_PROJECTS = ("aiplatform.", "logging.", "cloudresourcemanager.")
@@ -111,17 +115,23 @@ class PolicyWants:
         return self._judge.decide(identity, request, now).outcome is Outcome.PERMIT
 
     def _identity(self, role: str, groups: frozenset[str], kind: Kind) -> Identity:
-        return Identity(
-            principal=Principal("", self._tenant, "trust-verify", kind),
-            display=role,
-            groups=groups,
-            groups_at=0,
-            roles=frozenset({role}),
-            scopes=frozenset(),
-            client="",
-            authentication=_STRONGEST,
-            guest=False,
-            issued_at=0,
-            expires_at=0,
-            token_id="",
-        )
+        known = somebody(Principal("", self._tenant, PROBE, kind), groups)
+        return replace(known, display=role, roles=frozenset({role}), authentication=_STRONGEST)
+
+
+def somebody(principal: Principal, groups: frozenset[str]) -> Identity:
+    """An identity that no token told: of these groups, and of nothing else."""
+    return Identity(
+        principal=principal,
+        display=PROBE,
+        groups=groups,
+        groups_at=0,
+        roles=frozenset(),
+        scopes=frozenset(),
+        client="",
+        authentication=Authentication(),
+        guest=False,
+        issued_at=0,
+        expires_at=0,
+        token_id="",
+    )

@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 
 from remit.assembly import rooms
-from remit.assembly.trust import REVIEW_LIFETIME, ApplicationReviewer, PolicyWants
+from remit.assembly.trust import PROBE, REVIEW_LIFETIME, ApplicationReviewer, PolicyWants, somebody
 from remit.assembly.trust_plan import Who, open_tokens, permitted
 from remit.credentials.cache import TokenCache, cache_key
 from remit.credentials.hop import Token, cloud_client
 from remit.credentials.own_keys import has_keys
 from remit.credentials.settings import AzureLine
 from remit.model.errors import HopFailed, TrustBroken
-from remit.model.identity import Authentication, Identity, Kind, Principal
+from remit.model.identity import Identity, Kind, Principal
 from remit.model.reasons import Reason
 from remit.model.secret import AccessToken
 from remit.settings.read import Settings
@@ -31,8 +31,6 @@ from remit.trust.verifying.verify import Sight, Verify
 _SCOPE = (google.SCOPE,)
 _NO_SUCH = "invalid_target"
 _FLOOR = 60.0  # seconds that a token must still live: longer than any question takes
-PROBE = "trust-verify"
-"""Whom Google's log names: a workload that nobody is."""
 
 
 async def verified(settings: Settings, who: Who = Who.REMIT) -> Report:
@@ -167,17 +165,4 @@ class Reviewing:
 
 
 def _somebody(tenant: str, subject: str, groups: frozenset[str]) -> Identity:
-    return Identity(
-        principal=Principal("", tenant, subject, Kind.WORKLOAD),
-        display=PROBE,
-        groups=groups,
-        groups_at=0,
-        roles=frozenset(),
-        scopes=frozenset(),
-        client="",
-        authentication=Authentication(),
-        guest=False,
-        issued_at=0,
-        expires_at=0,
-        token_id="",
-    )
+    return somebody(Principal("", tenant, subject, Kind.WORKLOAD), groups)

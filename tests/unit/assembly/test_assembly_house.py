@@ -508,3 +508,20 @@ def test_verifying_where_the_issuers_keys_are_not_makes_none(tmp_path):
     with pytest.raises(TrustBroken, match="keys of Remit's own issuer are not on this machine"):
         asyncio.run(verified(settings))
     assert not settings.own_keys.exists()
+
+
+def test_hops_that_only_look_make_no_issuer(tmp_path):
+    """So that `doctor` or `plan --as remit` somewhere else leaves nothing that a verification takes for the issuer."""
+    config = shutil.copytree(EXAMPLE, tmp_path / "contoso") / "remit.yaml"
+    settings = read(config)
+
+    async def looked():
+        async with rooms.open_hops(settings):
+            pass
+        made = settings.own_keys.exists()
+        async with rooms.open_hops(settings) as hops:
+            assert hops.own is not None
+        return made
+
+    assert asyncio.run(looked()) is False
+    assert settings.own_keys.exists()

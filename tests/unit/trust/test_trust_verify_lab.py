@@ -4,12 +4,14 @@ import functools
 import json
 
 import pytest
+from grpc import StatusCode
 from tests.unit.trust.verified_contoso import EXAMPLE, GRAPH, IAM, POOL, House
 
 from remit.assembly import trust_verifying
 from remit.assembly.trust import PolicyWants
 from remit.credentials.own_keys import OwnKeys
 from remit.lab import contoso
+from remit.lab.errors import CloudError
 from remit.lab.faults import Fault
 from remit.settings.read import read
 from remit.trust.verifying.page import page
@@ -450,3 +452,18 @@ def test_keys_uploaded_to_entra_s_provider(house):
     body = {"oidc": {"issuerUri": contoso.issuer(contoso.CONTOSO), "jwksJson": jwks}}
     house.change("PATCH", f"{ENTRA}?updateMask=oidc.jwksJson", body)
     assert "google-provider entra" in broken(house.verify())
+
+
+def test_keys_that_could_not_be_read_are_no_good_keys(house):
+    """One answer that fails where the rest can be read: the check is told as broken, and not left out."""
+    provider = OWN.removeprefix("https://iam.googleapis.com")
+
+    async def refuse(request, answer=house.lab._handle):
+        if (request.method, request.path) == ("GET", provider):
+            raise CloudError(StatusCode.PERMISSION_DENIED, "not to you")
+        return await answer(request)
+
+    house.lab._handle = refuse
+    told = broken(house.verify())
+    assert list(told) == ["google-keys"]
+    assert "not to you" in told["google-keys"]

@@ -23,7 +23,7 @@ from remit.trust.clouds.asking import Asking, Sleep
 from remit.trust.clouds.entra_graph import Graph
 from remit.trust.clouds.google import Google
 from remit.trust.clouds.google_names import IAM, estate_accounts, safe
-from remit.trust.clouds.port import Cloud
+from remit.trust.clouds.port import Cloud, Missing
 from remit.trust.desired.limits import limits
 from remit.trust.planning.matching import Matched, matched
 from remit.trust.planning.reading import read
@@ -213,8 +213,10 @@ class Verify:
             return ()
         try:
             document = await self._sight.ask("GET", f"{IAM}/{safe(provider)}")
-        except TrustBroken:
-            return ()  # said already, of the whole pool
+        except Missing:
+            return ()  # said already: the provider is not there
+        except TrustBroken as error:
+            return (Hop("google-keys", holds=False, said=error.message, cure=error.hint or _HINTS["google"]),)
         return tuple(structure.issuer_keys(document, own_keys))
 
     async def _strangers(self, match: Matched) -> None:
