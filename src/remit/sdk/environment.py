@@ -1,8 +1,9 @@
 """What a command of `remit run` finds in its environment: addresses, a project, files of public certificates.
 
 No token. What names another identity, or is a credential by itself, is taken out, since every library would take it
-before the run's own. Roots of trust stay what they were, each variable's for itself, plus the door's own authority;
-plain `http` goes where it went. Sources: the libraries themselves, as they read these variables.
+before the run's own. Roots of trust stay what they were, each variable's for itself, plus the door's own authority
+(requests' hold pip's too, `pip_trust.py`); plain `http` goes where it went.
+Sources: the libraries themselves, as they read these variables.
 """
 
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
 from remit.sdk.configuration import Configuration
+from remit.sdk.pip_trust import pip_certificates
 
 CA_VARIABLES = {  # and where each library looks besides
     "REQUESTS_CA_BUNDLE": ("CURL_CA_BUNDLE",),  # requests
@@ -151,9 +153,14 @@ def _trusted(environment: Mapping[str, str], name: str, others: Sequence[str]) -
     own = _certificates(environment.get(name, ""))
     besides = "".join(_certificates(environment.get(other, "")) for other in others)
     if name == "SSL_CERT_FILE":  # the folder is trusted besides the file; httpx looks at one of them
-        roots = own or system_roots()
-        return roots + "".join(f"{each}\n" for each in dict.fromkeys(_PEM.findall(besides)) if each not in roots)
+        return _with(own or system_roots(), besides)
+    if name == "REQUESTS_CA_BUNDLE" and not own and not besides:  # pip will look here before its own settings
+        return _with(system_roots(), _certificates(pip_certificates(environment)))
     return own or besides or system_roots()
+
+
+def _with(roots: str, more: str) -> str:
+    return roots + "".join(f"{each}\n" for each in dict.fromkeys(_PEM.findall(more)) if each not in roots)
 
 
 def _certificates(place: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.sdk.conftest import CERTIFICATE, configuration
 
 from remit.sdk import environment as surroundings
+from remit.sdk import pip_trust
 from remit.sdk.environment import CA_VARIABLES, Run, bundles, environment_of, foreign
 
 ADDRESSES = {"metadata": "127.0.0.1:7/s", "header": "h", "proxy": "http://remit:p@127.0.0.1:8"}
@@ -147,6 +148,7 @@ def system(monkeypatch, tmp_path):
     monkeypatch.setattr(surroundings, "_ROOTS", (roots(tmp_path, "system"),))
     paths = type("Paths", (), {"openssl_cafile": "/none.pem"})
     monkeypatch.setattr(surroundings.ssl, "get_default_verify_paths", lambda: paths)
+    monkeypatch.setattr(pip_trust, "_SYSTEM", tmp_path / "etc")
     return ROOT.format("system")
 
 
@@ -167,6 +169,48 @@ def test_nobody_trusts_more_than_before_because_another_library_did(system, tmp_
     found = read(bundles({"REQUESTS_CA_BUNDLE": roots(tmp_path, "corp")}, CERTIFICATE, tmp_path))
     assert found.pop("REQUESTS_CA_BUNDLE") == f"{ROOT.format('corp')}\n{CERTIFICATE}"
     assert set(found.values()) == {f"{system}\n{CERTIFICATE}"}
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        (None, {"PIP_CERT": "corp.pem"}),
+        ("etc/pip.conf", {}),
+        ("etc/xdg/pip/pip.conf", {}),
+        ("corp/pip/pip.conf", {"XDG_CONFIG_DIRS": "corp"}),
+        ("home/.config/pip/pip.conf", {"HOME": "home"}),
+        ("own/pip/pip.conf", {"HOME": "home", "XDG_CONFIG_HOME": "own"}),
+        ("home/.pip/pip.conf", {"HOME": "home"}),
+        ("env/pip.conf", {"VIRTUAL_ENV": "env"}),
+        ("named.conf", {"PIP_CONFIG_FILE": "named.conf"}),
+    ],
+)
+def test_pip_asks_requests_first_so_its_own_roots_lie_there_too(system, tmp_path, file, named):
+    corp = roots(tmp_path, "corp")
+    if file:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(f"[global]\ncert = {corp}\n")
+    environment = {name: str(tmp_path / place) for name, place in named.items()}
+    found = read(bundles(environment, CERTIFICATE, tmp_path))
+    assert found.pop("REQUESTS_CA_BUNDLE") == f"{system}{ROOT.format('corp')}\n{CERTIFICATE}"
+    found.pop("PIP_CERT", None)
+    assert set(found.values()) == {f"{system}\n{CERTIFICATE}"}  # nobody else's
+    own = {**environment, "CURL_CA_BUNDLE": roots(tmp_path, "curl")}  # which pip took before, and still does
+    assert read(bundles(own, CERTIFICATE, tmp_path))["REQUESTS_CA_BUNDLE"] == f"{ROOT.format('curl')}\n{CERTIFICATE}"
+
+
+@pytest.mark.parametrize("text", ["no section", "[global]\nindex-url = x", "\x00\xff", "[global]\ncert = /no/such"])
+def test_pip_files_that_say_nothing_of_use_change_nothing(system, tmp_path, text):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pip.conf").write_bytes(text.encode("latin-1"))
+    assert set(read(bundles({}, CERTIFICATE, tmp_path)).values()) == {f"{system}\n{CERTIFICATE}"}
+
+
+def test_pip_can_be_told_that_it_has_no_files(system, tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pip.conf").write_text(f"[install]\ncert = {roots(tmp_path, 'corp')}\n")
+    assert "corp" not in read(bundles({"PIP_CONFIG_FILE": "/dev/null"}, CERTIFICATE, tmp_path))["REQUESTS_CA_BUNDLE"]
+    assert "corp" in read(bundles({}, CERTIFICATE, tmp_path))["REQUESTS_CA_BUNDLE"]
 
 
 def test_requests_looks_at_curl_s_too_and_ssl_at_a_folder(system, tmp_path):
