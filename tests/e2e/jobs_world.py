@@ -28,7 +28,10 @@ from tests.e2e.conftest import TENANT, World, until
 from tests.providers.azurite import azurite
 from tests.unit.sql.conftest import READER, WRITER, Front, Loop, free_port, prepared
 
+from remit.lab.contoso import subject_member
 from remit.lab.google_accounts import unique_id
+from remit.lab.kubernetes import ACCOUNT as ACCOUNT_OF_PODS
+from remit.lab.kubernetes import ISSUER, NAMESPACE, SUBJECT
 from remit.settings.read import read
 
 PROJECT, PROD = "contoso-fraud-test", "contoso-fraud-prod"
@@ -38,6 +41,7 @@ ENGINEER = f"ml-engineer@{PROJECT}.iam.gserviceaccount.com"
 DANA = f"{TENANT}/0d000000-0000-4000-8000-000000000001"
 MACHINE = f"{TENANT}/3d000000-0000-4000-8000-000000000002"
 VERTEX_JOB = f"google/{unique_id(TRAINER)}"
+POD = f"cluster/{SUBJECT}"
 PIPELINE = "3c000000-0000-4000-8000-000000000002"
 APPLICATION = "a0000000-0000-4000-8000-000000000011"
 FIREWALLED, BUSY = "fraud_firewalled", "fraud_busy"
@@ -53,6 +57,15 @@ _GOOGLE = f"""  - oidc:
       roles:
         - role: Pipeline
           when: {{sub: "{unique_id(TRAINER)}"}}
+"""
+_CLUSTER = f"""  - oidc:
+      name: cluster
+      issuer: {ISSUER}
+      audience: api://remit
+      kind: kubernetes
+      roles:
+        - role: Pipeline
+          when: {{namespace: {NAMESPACE}, serviceaccount: {ACCOUNT_OF_PODS}}}
 """
 _DATABASES = """
   - name: fraud
@@ -127,7 +140,7 @@ class Jobs(World):
         roles = f"{READER}, {WRITER}, {FIREWALLED}, {BUSY}"
         for place, added in (
             (f"  listen: 127.0.0.1:{self.port}\n", f"  databases: 127.0.0.1:{self.door}\n"),
-            ("issuers:\n", _GOOGLE),
+            ("issuers:\n", _GOOGLE + _CLUSTER),
             ("\ncredentials:\n", "  lifetimes: {sign_in: 24h}\n"),
         ):
             assert text.count(place) == 1, place
@@ -166,6 +179,24 @@ class Jobs(World):
             "PYTHONDONTWRITEBYTECODE": "1",
             **variables,
         }
+
+    def pod(self, name: str) -> dict[str, str]:
+        """A pod of the cluster's, with the token that its kubelet projects into a volume."""
+        token = self.folder / "volumes" / name / "token"
+        token.parent.mkdir(parents=True)
+        environment = self.machine(name, REMIT_TOKEN_FILE=str(token))
+        token.write_text(self.control(pod_token="api://remit")["pod_token"], "utf-8")
+        return environment
+
+    def admit(self, account: str, subject: str) -> None:
+        """Lets a subject of the pool become a service account, as an administrator does with `gcloud`."""
+        place = f"https://iam.googleapis.com/v1/projects/-/serviceAccounts/{account}"
+        bearer = {"authorization": "Bearer " + self.control(google_administrator=True)["google_administrator"]}
+        with self.entra.browser() as browser:
+            policy = browser.post(f"{place}:getIamPolicy", headers=bearer).raise_for_status().json()
+            added = {"role": "roles/iam.workloadIdentityUser", "members": [subject_member(subject)]}
+            policy["bindings"] = [*policy["bindings"], added]
+            browser.post(f"{place}:setIamPolicy", headers=bearer, json={"policy": policy}).raise_for_status()
 
     def signed_in(self, name: str) -> dict[str, str]:
         """The machine of a person of Contoso's who has signed in on it."""
@@ -243,6 +274,7 @@ def made(postgres: str) -> Iterator[Jobs]:
             found.control(azurite={"address": store.address, "keys": store.keys})
             found.store = partial(_stored, store.address, store.keys[ACCOUNT])
             _filled(found, store.address, store.keys[ACCOUNT])
+            found.admit(ENGINEER, POD)
             home = found.config.parent
             front = Front(f"{unix}/.s.PGSQL.5432", home / ".remit" / "databases" / "ca.pem", folder)
             front.port = found.database

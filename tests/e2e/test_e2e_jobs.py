@@ -1,4 +1,4 @@
-"""One script, unchanged, in three places: on a laptop, on a machine at Azure, in a job of Vertex AI.
+"""One script, unchanged, in four places: on a laptop, on a machine at Azure, in a pod, in a job of Vertex AI.
 
 Each is held against the ledger's records and against what the clouds themselves wrote down. Python's own audit events
 tell which files the runs wrote.
@@ -20,6 +20,7 @@ from tests.e2e.jobs_world import (
     HERE,
     MACHINE,
     PIPELINE,
+    POD,
     PROJECT,
     TRAINER,
     VERTEX_JOB,
@@ -83,12 +84,13 @@ def began() -> int:
 
 @pytest.fixture(scope="module")
 def places(jobs: Jobs, began: int) -> dict[str, Place]:
-    """All three at the same time, as a company has them."""
+    """All at the same time, as a company has them."""
     del began
     before = len(_blob(jobs)), len(jobs.cloud())
     machines = {
         "laptop": jobs.signed_in("dana"),
         "azure": jobs.machine("azure", REMIT_WORKLOAD="managed-identity", AZURE_CLIENT_ID=PIPELINE),
+        "pod": jobs.pod("pod"),
     }
     watched = {name: Path(_watching(jobs, name)["WATCH_LOG"]) for name in (*machines, "vertex")}
     name, out = _launched(jobs)
@@ -96,7 +98,7 @@ def places(jobs: Jobs, began: int) -> dict[str, Place]:
     under_way = {key: jobs.begin(value | _watching(jobs, key), command) for key, value in machines.items()}
     done = {key: ended(process) for key, process in under_way.items()}
     done["vertex"] = _over(jobs, name, out)
-    who = {"laptop": DANA, "azure": MACHINE, "vertex": VERTEX_JOB}
+    who = {"laptop": DANA, "azure": MACHINE, "pod": POD, "vertex": VERTEX_JOB}
     clouds = _blob(jobs)[before[0] :], jobs.cloud()[before[1] :]
     return {
         key: Place(who[key], run, run.lines[-1] if run.lines else {}, watched[key], *clouds)
@@ -142,7 +144,7 @@ def _over(jobs: Jobs, name: str, out: Path) -> Ended:
     return Ended(int(state != "JOB_STATE_SUCCEEDED"), *said)
 
 
-WHERE = ("laptop", "azure", "vertex")
+WHERE = ("laptop", "azure", "pod", "vertex")
 
 
 @pytest.mark.promise("V8")
@@ -230,7 +232,7 @@ def test_the_watch_sees_what_is_written_and_removed(jobs: Jobs) -> None:
 
 
 @pytest.mark.promise("V22")
-@pytest.mark.parametrize("where", ["laptop", "azure", "vertex"])
+@pytest.mark.parametrize("where", WHERE)
 def test_nothing_is_left_on_the_machine(jobs: Jobs, places: dict[str, Place], where: str) -> None:
     """What libraries in C wrote is no audit event: every file of the machine is looked at."""
     assert places[where].run.code == 0

@@ -23,6 +23,7 @@ NAMES = (
     "googleapis.com",
     "*.googleapis.com",
     "*.actions.githubusercontent.com",
+    "oidc.cluster.contoso.example",
     "*.blob.core.windows.net",
 )
 _LIFE = timedelta(days=30)

@@ -13,7 +13,7 @@ from remit.lab.streams import accepting, close, splice
 # Every host that the lab plays. Anything else a client reaches for is refused, which shows it.
 HOSTS = re.compile(
     r"login\.microsoftonline\.com|graph\.microsoft\.com|management\.azure\.com|accounts\.google\.com"
-    r"|(?:token|pipelines)\.actions\.githubusercontent\.com"
+    r"|(?:token|pipelines)\.actions\.githubusercontent\.com|oidc\.cluster\.contoso\.example"
     r"|(?:sts|oauth2|iamcredentials|iam|cloudresourcemanager|logging|storage|www|aiplatform)\.googleapis\.com"
     r"|[a-z]+-[a-z]+[0-9]+-aiplatform\.googleapis\.com"
     r"|[a-z0-9]{3,24}\.blob\.core\.windows\.net"

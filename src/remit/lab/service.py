@@ -47,6 +47,8 @@ from remit.lab.http_server import Hosts, HttpServer
 from remit.lab.iam import CLOUD_PLATFORM, Iam
 from remit.lab.iam_admin import IamAdmin
 from remit.lab.iam_credentials import IamCredentials
+from remit.lab.kubernetes import HOST as CLUSTER
+from remit.lab.kubernetes import Cluster
 from remit.lab.lag import Lag
 from remit.lab.lifecycle import EMPTY, Lab, reach, variables
 from remit.lab.logging_api import Logging
@@ -89,10 +91,11 @@ class Clouds:
         self.serving = TensorFlowServing(models) if models else None
         self.graph = Graph(self.entra.keys, self.entra.sign_ins, self.entra_clock, self.directory)
         self.github = GitHubActions(Clock())
+        self.cluster = Cluster(Clock())
         assignments = Assignments(world.assignments, self._groups_of)
         # Cloud → how long its changes take to be seen.
         self.lags = {"entra": self.directory.registry.lag, "google": self.google_lag, "azure": assignments.lag}
-        self.arm = Arm(self.entra.keys, self.entra_clock, assignments, self._kind_of)
+        self.arm = Arm(self.entra.keys, self.entra_clock, assignments, self._kind_of, self.directory.registry)
         self.blob = Blob(self.entra.keys, self.entra_clock, folder / "storage_blob.jsonl", assignments)
         self.azure = AzureMetadata(self.entra.tokens, self.entra.sign_ins, contoso.MANAGED_IDENTITIES, self.entra_clock)
 
@@ -107,6 +110,7 @@ class Clouds:
                 "management.azure.com": self.arm,
                 HOST: self.github,
                 RUNNER: self.github,
+                CLUSTER: self.cluster,
                 "sts.googleapis.com": GoogleSts(self.iam, self.audit, self.pools, google),
                 "iamcredentials.googleapis.com": IamCredentials(self.iam, self.audit),
                 "iam.googleapis.com": IamAdmin(self.iam, self.pools, self.audit, self.account_keys),
@@ -135,6 +139,7 @@ class Clouds:
             **self.directory.commands(),
             **self.graph.commands(),
             **self.github.commands(),
+            **self.cluster.commands(),
             **self.blob.commands(),
             **self.arm.commands(),
             "lag": self._lag,
