@@ -102,6 +102,7 @@ _WITH = {
     "locations_known": "`false` when they could not all be told; `true`",
     "risk": "`none`, `low`, `medium` or `high`",
     "job": "id of the run that asks",
+    "job_name": "its name (`remit run --name NAME`): whoever asks is then in their job of that name",
     "outlived": "list of hops that end before the work does: `sign-in`, `session`, `grant`, `workflow`",
     "grant": "a grant in force, for what the test does unless `does` and `on` say otherwise: `approvals`, "
     "`lasting` (`1h`), `age`, `break_glass`",

@@ -166,6 +166,60 @@ def test_a_grant_is_born_with_a_run_and_dies_with_it(world: Any, people: People,
     assert again.out.strip() == "403", again.err
 
 
+NIGHTLY = f"""
+@id("ada-nightly-launches")
+@purpose("what runs each night under this name needs nobody's word")
+permit (principal in Job::"{ADA}/nightly", action == Action::"aiplatform.projects.locations.{CREATE}", resource);
+@id("ada-nightly-acts-as-trainer")
+@purpose("likewise")
+permit (
+    principal in Job::"{ADA}/nightly",
+    action == Action::"iam.serviceAccounts.actAs",
+    resource == ServiceAccount::"{TRAINER}"
+);
+"""
+
+
+@pytest.mark.promise("V20")
+def test_what_a_policy_permits_within_a_job_is_permitted_there_alone(
+    world: Any, people: People, tmp_path: Path
+) -> None:
+    script, rules = tmp_path / "run.py", world.settings.policy.folder / "nightly.cedar"
+    script.write_text(
+        "import json, sys, requests\nprint(requests.post(sys.argv[1], json=json.loads(sys.argv[2])).status_code)\n"
+    )
+    arguments = [str(script), f"https://us-central1-aiplatform.googleapis.com{JOBS}", json.dumps(job())]
+
+    def within(name: str) -> str:
+        said, beside = people.at("ada").start(TEST, arguments, name).communicate(timeout=SOON)
+        return said.strip() or beside
+
+    (tmp_path / "nightly").write_text(NIGHTLY)
+    shutil.copy(tmp_path / "nightly", rules.with_suffix(".txt"))
+    rules.with_suffix(".txt").rename(rules)
+    try:
+        question = ("can", "me", CREATE, TEST, "--job", "nightly")
+        until(lambda: people.at("ada").remit(*question).code == 0, world.tail)
+        # within the run alone, whatever it is called outside and whoever calls theirs so
+        assert within("nightly") == "200", world.tail()
+        assert within("weekly") == "403", world.tail()
+        refused = launched(world)
+        assert refused.status == 403
+        # whoever is in the job can be told so, and security sees who can get in
+        commands = [change["command"] for repair in people.says("ada", "explain", refused.decision)["repairs"]
+                    for change in repair]  # fmt: skip
+        assert "remit run --name nightly -- …" in commands
+        able = {one["name"]: one for one in people.says("sam", "who", CREATE, TEST)["people"]}
+        assert (able["Ada"]["outcome"], able["Ada"]["ways"]) == ("permit", [["run nightly"]])
+        permits = [row for row in world.records(who=ADA, action=CREATE) if row.outcome == "permit"]
+        told = people.says("sam", "explain", permits[-1].decision, "--full")
+        assert told["same"], "decided again, it is in the job still"
+        assert told["ways"][-1] == {"group": f"{ADA}/nightly", "way": ["run nightly"]}
+    finally:
+        rules.unlink(missing_ok=True)
+        until(lambda: people.at("ada").remit(*question).code == 1, world.tail)
+
+
 def test_taken_without_waiting_and_looked_at_afterwards(world: Any, people: People) -> None:
     """Ada is an ml engineer tonight, from outside the fraud team."""
     world.control(join={"group": ML_ENGINEERS, "member": ADA.partition("/")[2]})

@@ -12,8 +12,10 @@ from typing import Any
 from remit.model.decision import Circumstances
 from remit.model.errors import Refused
 from remit.model.identity import Identity, Kind
+from remit.model.job import NAME
 from remit.model.reasons import Reason
 
+_RUN = "j-hypothetical"
 _RISKS = frozenset({"", "none", "low", "medium", "high"})
 _FORMS = {
     "contexts": re.compile(r"c[1-9][0-9]?"),
@@ -21,6 +23,7 @@ _FORMS = {
     "country": re.compile(r"[A-Z]{2}|"),
     "outlived": re.compile(r"[a-z][a-z-]{0,31}"),
     "job": re.compile(r"[A-Za-z0-9._-]{0,64}"),
+    "job_name": re.compile(rf"({NAME.pattern})?"),
 }
 
 
@@ -36,6 +39,7 @@ class Assumed:
     compliant: bool | None = None
     managed: bool | None = None
     job: str = ""
+    job_name: str = ""
     acts_as: str = ""
     outlived: tuple[str, ...] = ()
 
@@ -87,6 +91,8 @@ def overruling(circumstances: Circumstances, assumed: Assumed) -> Circumstances:
         circumstances,
         country=assumed.country or circumstances.country,
         risk=assumed.risk or circumstances.risk,
+        job=circumstances.job or (_RUN if assumed.job_name else ""),
+        job_name=assumed.job_name or circumstances.job_name,
         outlived=circumstances.outlived | frozenset(assumed.outlived),
     )
 

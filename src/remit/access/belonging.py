@@ -21,6 +21,15 @@ class Runs(Protocol):
         """The run with this id, `None` when none goes on; raises `Refused` when the view is too old to ask."""
 
 
+def name_of(runs: Runs, identity: Identity, job: str) -> str:
+    """The name of the run that asks, of the caller's own and registered ones alone; empty for all others.
+
+    Raises `Refused` when the view is too old to ask.
+    """
+    run = runs.of(job) if job else None
+    return run.name if run is not None and run.principal == identity.principal.key else ""
+
+
 def check_run(runs: Runs, identity: Identity, job: str, project: str = "") -> None:
     """Raises `Refused` when a run is somebody else's, or bound to another project than the one that is asked for.
 

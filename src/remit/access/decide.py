@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from remit.access.belonging import Runs, check_run
+from remit.access.belonging import Runs, check_run, name_of
 from remit.access.lifetime import Lifetimes, Work, foresee, launched
 from remit.access.ports import (
     Authenticator,
@@ -204,9 +204,13 @@ async def classify(rooms: Rooms, wire: WireRequest) -> Request:
 
 
 def surroundings(rooms: Rooms, identity: Identity, circumstances: Circumstances) -> Circumstances:
-    """Step c0: the circumstances with all that is known around the caller, and what was granted to it in this run."""
+    """Step c0: the circumstances with all that is known around the caller, its run's name, and what was granted to it.
+
+    Raises `Refused` when it cannot be told which run this is.
+    """
     seen = rooms.observer.observe(identity, circumstances)
-    return replace(seen, grants=rooms.grants.in_force(identity.principal.key, seen.job, seen.now))
+    granted = rooms.grants.in_force(identity.principal.key, seen.job, seen.now)
+    return replace(seen, job_name=name_of(rooms.runs, identity, seen.job), grants=granted)
 
 
 async def others(rooms: Rooms, identity: Identity, request: Request) -> Request:

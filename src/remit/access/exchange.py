@@ -74,7 +74,8 @@ class Audience:
 class Offer:
     """A token that there is. `names`: all that it can be good for; `request`: the operations that it allows on some.
 
-    `scopes`: of a token of the mapped account, which is narrowed to those names that are permitted. `purpose`: of any
+    `scopes`: of a token of the mapped account, which is narrowed to those names that are permitted (buckets, or
+    `BUCKET/PREFIX/` for what lies below). `purpose`: of any
     other token, which is given for all names or not at all; `None` for the former.
     """
 
@@ -153,10 +154,16 @@ class Exchange:
         """The names of an offer that the policy permits: each for itself, or of what nobody narrows all or none."""
         apart = [(name,) for name in offer.names] if offer.purpose is None else [offer.names]
         permitted = [names for names in apart if self._permits(identity, offer.request(names), circumstances)]
-        return [name for names in permitted for name in names]
+        every = [name for names in permitted for name in names]
+        return [name for name in every if offer.purpose is not None or not _inside(name, every)]
 
     def _permits(self, identity: Identity, request: Request, circumstances: Circumstances) -> bool:
         return self._rooms.judge.decide(identity, request, circumstances).outcome is Outcome.PERMIT
+
+
+def _inside(name: str, others: Sequence[str]) -> bool:
+    """Whether a part of a bucket, `BUCKET/PREFIX/`, lies in another of these: then it adds nothing."""
+    return any(name != other and name.startswith(f"{other.rstrip('/')}/") for other in others)
 
 
 def _given_back(decision: Decision, token: UnverifiedToken, identity: Identity) -> Answer:

@@ -13,7 +13,7 @@ repairs looked for, which costs as much as hundreds of decisions: it is done one
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -24,17 +24,18 @@ from remit.model.decision import Decision, Verdict
 from remit.model.errors import Refused
 from remit.model.explanation import Change, Explanation, Means, Repair
 from remit.model.inventory import Inventory
+from remit.model.job import job, parted
 from remit.model.operation import DECISIONS_EXPLAIN, INSTALLATION, Operation, Request, Resource
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
 from remit.model.snapshot import FactsUnreadable, Past
 
-OWN = frozenset({Means.STEP_UP, Means.GRANT, Means.SIGN_IN})
+OWN = frozenset({Means.STEP_UP, Means.GRANT, Means.SIGN_IN, Means.RUN})
 """What a caller can do something about, or could have seen beforehand: no policy is disclosed by naming it."""
 
 _PATH = "/v1/explain"
 _LOGIN = "remit login"
-_GROUP = re.compile(r'Group::"([^"]+)"')
+_GROUP = re.compile(r'\bGroup::"([^"]+)"')
 _GONE = frozenset({Reason.RESOURCE_UNKNOWN, Reason.METHOD_UNKNOWN})
 _NEARLY = frozenset({Outcome.PERMIT, Outcome.STEP_UP})
 _FEW = 5  # people who are named for one change
@@ -62,7 +63,10 @@ class Approvers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How whoever asked came to be in a group that a policy names: names of the groups on the way, it itself last."""
+    """How whoever asked came to be in a group that a policy names: names of the groups on the way, it itself last.
+
+    Or in a job: `group` is the job then, and the way the run's name.
+    """
 
     group: str
     names: tuple[str, ...]
@@ -162,7 +166,9 @@ class Explain:
         if full:
             inventory = await self._inventory()
             explanation = await self._with_people(explanation, past, inventory)
-            return Explained(ruling, found.entry, explanation, full, _ways(explanation, past, inventory), same=same)
+            within = job(past.principal, taken.circumstances.job_name)
+            ways = (*_ways(explanation, past, inventory), *_way_in(explanation, within))
+            return Explained(ruling, found.entry, explanation, full, ways, same=same)
         repairs = tuple(one for one in explanation.repairs if all(change.means in OWN for change in one.changes))
         return Explained(ruling, found.entry, replace(explanation, questions=(), repairs=repairs), same=same)
 
@@ -201,6 +207,7 @@ _WHO = {
     Means.DEVICE: "whoever manages devices",
     Means.RISK: "security, who can dismiss the risk",
     Means.WORK: "whoever asked, by asking for something else",
+    Means.RUN: "whoever asked, by where they ask from",
 }
 
 
@@ -232,14 +239,26 @@ def _names(names: tuple[str, ...]) -> str:
     return ", ".join(names[:_FEW]) + more
 
 
+def _decisive(explanation: Explanation) -> Iterator[str]:
+    """What held of the policies that decided."""
+    told = (policy for question in explanation.questions for policy in question.policies if policy.decided)
+    return (condition.text for policy in told for condition in policy.conditions if condition.holds)
+
+
+def _way_in(explanation: Explanation, within: str) -> tuple[Way, ...]:
+    """The job that the request came from within (empty for none), where the policies which decided name it."""
+    if not within or not any(f'Job::"{within}"' in text for text in _decisive(explanation)):
+        return ()
+    return (Way(within, (f"run {parted(within)[1]}",)),)
+
+
 def _ways(explanation: Explanation, past: Past, inventory: Inventory) -> tuple[Way, ...]:
     """How whoever asked came to be in the groups that the policies which decided name."""
     account = inventory.account(past.principal)
     if account is None:
         return ()
-    told = (policy for question in explanation.questions for policy in question.policies if policy.decided)
-    texts = (condition.text for policy in told for condition in policy.conditions if condition.holds)
-    groups = dict.fromkeys(group for text in texts for group in _GROUP.findall(text) if group in account.groups)
+    named = (group for text in _decisive(explanation) for group in _GROUP.findall(text))
+    groups = dict.fromkeys(group for group in named if group in account.groups)
     return tuple(
         Way(inventory.name(group), tuple(map(inventory.name, way)))
         for group in groups

@@ -107,8 +107,9 @@ class Hypothesis:
 
     def _with(self, approvals: int | None) -> Circumstances:
         found, wanted = self.circumstances, self.wanted
+        if wanted.job:  # it is used within a run of this name, and perhaps that is enough
+            found = replace(found, job=_RUN, job_name=wanted.job)
         if approvals is None:
             return found
-        job = _RUN if wanted.job else ""
-        grant = Grant(NAME, wanted, found.now, found.now + wanted.lasting, approvals, job)
-        return replace(found, job=job or found.job, grants=(*found.grants, grant))
+        grant = Grant(NAME, wanted, found.now, found.now + wanted.lasting, approvals, _RUN if wanted.job else "")
+        return replace(found, grants=(*found.grants, grant))

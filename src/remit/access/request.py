@@ -16,7 +16,6 @@ grants may wait for (`run`).
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -30,6 +29,7 @@ from remit.model.decision import Decision, Verdict
 from remit.model.errors import Refused
 from remit.model.grant import GrantState, Kept, Step, Wanted
 from remit.model.identity import Identity, Kind
+from remit.model.job import NAME
 from remit.model.operation import (
     GRANTS_APPROVE,
     GRANTS_BREAK_GLASS,
@@ -46,9 +46,6 @@ from remit.model.reasons import Reason
 SHORTEST, LONGEST = 60, 30 * 86400
 """Seconds that a grant lasts: less than a minute is over before it is used, and what is needed for more than a month is
 a matter of policy."""
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-"""Of runs."""
 
 _REASON = 500  # characters: what a person reads before approving
 _ABOUT_GRANTS = frozenset({GRANTS_REQUEST.id, GRANTS_APPROVE.id, GRANTS_BREAK_GLASS.id})

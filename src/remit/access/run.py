@@ -2,7 +2,8 @@
 
     a  who     as for every request: somebody who has been revoked begins nothing
     b  what    the id, the name and the project; an id is whose it was first
-    c0         how long it is to last, as declared or as runs of its name have lasted, and what ends before that
+    c0         how long it is to last, as declared or as runs of its name have lasted, and what ends before that; it
+               is asked as from within the run: what policies say of runs of this name holds for beginning one
     c  may     `remit.runs.start` on the project, with `context.outlived`: the policies refuse what would die half-way
     d  write   the decision is durable
     e  effect  the entry and the row are one commit; then what waits for a run of this name is this one's
@@ -27,12 +28,11 @@ from remit.access.decide import Rooms
 from remit.access.lifetime import Outlook, foresee
 from remit.access.lifetime import Work as Lasting
 from remit.access.ports import Words
-from remit.access.request import NAME
 from remit.access.revoke import Revoker
 from remit.model.decision import Decision
 from remit.model.errors import Refused
 from remit.model.identity import Identity
-from remit.model.job import Run, usually
+from remit.model.job import NAME, Run, usually
 from remit.model.lifetime import Hop, Place, Rests
 from remit.model.operation import RUNS_START, Operation, Request, Resource, Work
 from remit.model.reasons import Reason
@@ -201,7 +201,7 @@ class Jobs:
             lasting = lasting or usually(await self._keep.runs.lasted(key, project, begin.name))
             waiting = await self._keep.runs.waiting(key, begin.name, now)
         rests = Rests(grants=now + min(waiting) if waiting else 0)
-        seen = replace(case.decision.circumstances, job=begin.job)
+        seen = replace(case.decision.circumstances, job=begin.job, job_name=begin.name)
         if resource is None:
             hops = tuple(self._rooms.lifetimes.hops(case.identity, Place.RUN, rests, now))
             return Outlook(case.decision.verdict, seen, hops, lasting)

@@ -10,7 +10,7 @@ Nothing comes of it but the answer: no credential, no lease. Leaves out why (`ex
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from remit.model.decision import Circumstances, Decision, Verdict
 from remit.model.errors import Refused
 from remit.model.identity import Identity, Kind
 from remit.model.inventory import Account, Inventory
+from remit.model.job import ASKED_OUTSIDE, job, parted
 from remit.model.operation import (
     ACCESS_QUERY,
     GRANTS_APPROVE,
@@ -49,6 +50,9 @@ class Policies(Protocol):
     def groups(self, policies: frozenset[str]) -> frozenset[str]:
         """Ids of the groups that the policies with these ids name."""
 
+    def jobs(self, policies: frozenset[str] | None = None) -> frozenset[str]:
+        """The jobs (`model.job.job`) that the policies with these ids name, or all policies."""
+
 
 Lately = Callable[[], Mapping[str, Identity]]
 """What the latest decisions on record knew of principals, by `Principal.key`, groups and roles included; blocks."""
@@ -66,7 +70,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Somebody who was asked about, and what the policies say. `ways`: names of the groups that led there."""
+    """Somebody who was asked about, and what the policies say. `ways`: names of the groups, or the run, on each way."""
 
     identity: Identity
     verdict: Verdict
@@ -116,7 +120,7 @@ class Who:
         request = Request((Operation(GRANTS_APPROVE, (first.resources[0],), asked=wanted),))
         inventory = await asyncio.to_thread(self._directory.inventory)
         people = self._each(request, inventory, Circumstances(now=now), granted=False)
-        found = [(account, verdict) async for account, _, verdict in people]
+        found = [(account, verdict) async for account, _, verdict, _ in people]
         return tuple(
             sorted(
                 account.name
@@ -170,16 +174,18 @@ class Who:
         plain = _plain(decision.circumstances, asking.assumed.job)
         identity, circumstances = self._supposed(identity, plain, asking.assumed)
         verdict = self._judged(account, identity, request, circumstances)
-        subject = Subject(identity, verdict, self._ways(account, verdict, inventory))
+        ways = self._ways(account, verdict, inventory) + self._way_in(identity, verdict, circumstances.job_name)
+        subject = Subject(identity, verdict, ways)
         told = tuple({**dict(asking.assumed.told), **dict(unsaid(identity, circumstances))}.items())
         return Answer(decision, action, resource, (subject,), full=True, as_of=inventory.at, told=told)
 
     async def _everybody(self, asking: Asking, decision: Decision) -> Answer:
         action, resource, request = self._request(asking)
         inventory = await asyncio.to_thread(self._directory.inventory)
+        plain = _plain(decision.circumstances)
         subjects = [
-            Subject(identity, verdict, self._ways(account, verdict, inventory))
-            async for account, identity, verdict in self._each(request, inventory, _plain(decision.circumstances))
+            Subject(identity, verdict, self._ways(account, verdict, inventory) + self._way_in(identity, verdict, run))
+            async for account, identity, verdict, run in self._each(request, inventory, plain)
             if verdict.outcome is not Outcome.DENY
         ]
         subjects.sort(key=lambda one: (_ORDER.index(one.verdict.outcome), one.identity.display))
@@ -187,13 +193,21 @@ class Who:
 
     async def _each(
         self, request: Request, inventory: Inventory, plain: Circumstances, *, granted: bool = True
-    ) -> AsyncIterator[tuple[Account, Identity, Verdict]]:
-        """Every account with its verdict. `granted`: whether what was granted just in time counts."""
+    ) -> AsyncIterator[tuple[Account, Identity, Verdict, str]]:
+        """Every account with its verdict, and the run of theirs that they need for it, by its name: empty for none.
+
+        `granted`: whether what was granted just in time counts.
+        """
         lately = await asyncio.to_thread(self._lately)
+        runs = self._runs(request)
         for number, account in enumerate(inventory.accounts):
             identity, circumstances = self._supposed(of(account, lately, plain.now), plain, PLAIN)
             circumstances = circumstances if granted else replace(circumstances, grants=())
-            yield account, identity, self._judged(account, identity, request, circumstances)
+            found = self._judged(account, identity, request, circumstances), ""
+            for name in runs.get(account.principal.key, ()):
+                within = overruling(circumstances, Assumed(job_name=name))
+                found = min(found, (self._judged(account, identity, request, within), name), key=_nearness)
+            yield account, identity, *found
             if number % _CHUNK == 0:
                 await asyncio.sleep(0)
 
@@ -217,6 +231,23 @@ class Who:
                 return refusal(refused)
             raise
         return self._rooms.judge.decide(identity, request, circumstances)
+
+    def _runs(self, request: Request) -> Mapping[str, Sequence[str]]:
+        """By principal, the names of runs of theirs that policies know: whoever begins one so is in it.
+
+        None for what is asked of Remit itself, where nobody asks from within a run.
+        """
+        found: dict[str, list[str]] = {}
+        if request.first.action.id not in ASKED_OUTSIDE:
+            for each in sorted(self._policies.jobs()):
+                owner, name = parted(each)
+                found.setdefault(owner, []).append(name)
+        return found
+
+    def _way_in(self, identity: Identity, verdict: Verdict, run: str) -> tuple[tuple[str, ...], ...]:
+        """The run by which somebody comes under the policies that decided."""
+        named = self._policies.jobs(frozenset(policy.id for policy in verdict.policies))
+        return ((f"run {run}",),) if job(identity.principal.key, run) in named else ()
 
     def _touched(self, asking: Asking) -> tuple[Resource, ...]:
         """All that an answer tells something of: the resource, and the account that the work would run as."""
@@ -242,6 +273,10 @@ class Who:
         groups = self._policies.groups(frozenset(policy.id for policy in verdict.policies)) & account.groups
         ways = (way for group in sorted(groups) for way in inventory.ways(account, group))
         return tuple(tuple(inventory.name(group) for group in way) for way in ways)
+
+
+def _nearness(found: tuple[Verdict, str]) -> int:
+    return _ORDER.index(found[0].outcome)
 
 
 _ORDER = (Outcome.PERMIT, Outcome.STEP_UP, Outcome.NEEDS_APPROVAL, Outcome.DENY)

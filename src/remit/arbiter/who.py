@@ -28,6 +28,7 @@ _WITH = {
     "compliant": bool,
     "managed": bool,
     "job": str,
+    "job_name": str,
     "acts_as": str,
     "outlived": list,
 }

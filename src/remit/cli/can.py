@@ -22,6 +22,7 @@ _YES = "permit"
 @click.option("--risk", type=click.Choice(["none", "low", "medium", "high"]), help="As if the sign-in were so risky.")
 @click.option("--compliant/--not-compliant", default=None, help="As if from such a device.")
 @click.option("--managed/--not-managed", default=None, help="As if from such a device.")
+@click.option("--job", "job_name", metavar="NAME", help="As if from within this run (`remit run --name NAME`).")
 @click.option("--acts-as", metavar="ACCOUNT", help="As if the work ran as this service account.")
 @click.option("--outlived", metavar="HOP", multiple=True, help="As if `sign-in` or `grant` ended before the work.")
 @json_option

@@ -18,7 +18,8 @@ class Circumstances:
     `now`: seconds since the epoch; `peer`: the caller's address; `country`: of that address, ISO 3166-1 alpha-2, empty
     when unknown; `locations`: Entra's named locations that it lies in, and `locations_known`: whether that is
     all that could be told of it; `risk`: the provider's word on the sign-in
-    (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `epoch`: of
+    (`low`, `medium`, `high`, `none`, empty when it said none); `job`: the run that asks, empty for none; `job_name`: of
+    that run, where it is registered, goes on and is the caller's own, never by the caller's word; `epoch`: of
     the revocations that were looked at; `grants`: of the caller, in force now and in this run; `outlived`: names of
     the hops that end for good before the work does by its declared duration (`lifetime.Hop`).
     """
@@ -30,6 +31,7 @@ class Circumstances:
     locations_known: bool = False
     risk: str = ""
     job: str = ""
+    job_name: str = ""
     epoch: int = 0
     grants: tuple[Grant, ...] = ()
     outlived: frozenset[str] = frozenset()
@@ -45,7 +47,7 @@ class DeterminingPolicy:
 
     def annotation(self, name: str) -> str:
         """One annotation's value, empty when absent."""
-        return dict(self.annotations).get(name, "")
+        return next((text for key, text in self.annotations if key == name), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Means(StrEnum):
     TIME = "time"
     RISK = "risk"
     WORK = "work"
+    RUN = "run"
     SIGN_IN = "sign_in"
     OTHER = "other"
 

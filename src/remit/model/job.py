@@ -3,9 +3,18 @@
 Leaves out what was granted for it (`grant`), and how long its credentials last (`lifetime`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+
+from remit.model.operation import ACCESS_ACTIONS, OWN_ACTIONS, RUNS_START
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""The name of a run. No slash is in it: what stands before the last one of a `job` is its owner."""
+
+ASKED_OUTSIDE = frozenset(action.id for action in (*OWN_ACTIONS, *ACCESS_ACTIONS)) - {RUNS_START.id}
+"""What is asked of Remit itself, at its API, where nobody asks from within a run."""
 
 _ENOUGH = 5  # past runs: of fewer, one odd run would be the whole of what is known
 
@@ -32,6 +41,23 @@ class Run:
         """Whether both say the same of themselves, whatever the times: told twice, it is one run."""
         mine = (self.id, self.principal, self.name, self.project, self.lasting)
         return mine == (other.id, other.principal, other.name, other.project, other.lasting)
+
+
+def job(owner: str, name: str) -> str:
+    """`OWNER/NAME`, what policies know all runs of a name by; empty where a run has none.
+
+    `owner`: `Principal.key`. It is part of it, so that nobody is in another's by naming their own run alike.
+    """
+    return f"{owner}/{name}" if name else ""
+
+
+def parted(job_: str) -> tuple[str, str]:
+    """The owner and the name that `job` was made of; raises `ValueError` for what is none."""
+    owner, _, name = job_.rpartition("/")
+    tenant, _, subject = owner.partition("/")
+    if not (tenant and subject and NAME.fullmatch(name)):
+        raise ValueError(f"`{job_}` is no `TENANT/OBJECT-ID/NAME`")
+    return owner, name
 
 
 def usually(durations: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from cedarpy import PolicySet, pst
 from remit.model.decision import Circumstances
 from remit.model.estate import Estate, Project
 from remit.model.identity import Authentication, Identity, Kind, Principal
+from remit.model.job import parted
 from remit.model.operation import Action, Group, Operation, Request, Resource
 from remit.policy.engine import EvaluationFailed, Ground, Hearing
 from remit.policy.facts import Question, gather
@@ -40,7 +41,8 @@ _CANARY = Identity(
 def prove(ground: Ground, estate: Estate, *sets: PolicySet) -> None:
     """Raises `EvaluationFailed` unless every guard meets what it should, and lets the rest pass.
 
-    `sets`: those that will be asked on this ground: whoever is in all groups and roles that they name is in each.
+    `sets`: those that will be asked on this ground: whoever is in all groups and roles that they name is in each, and
+    whoever asks from within a job that they name is in that.
     """
     # 1 every action that policies can tell apart, against each group
     hearing = _hearing(ground, estate, _actions(ground), estate.projects[:1])
@@ -52,18 +54,26 @@ def prove(ground: Ground, estate: Estate, *sets: PolicySet) -> None:
     for name in sorted(set(environments.values())):
         scope = f"action, resource in Environment::{json.dumps(name, ensure_ascii=False)}"
         _prove(hearing, "environment", name, scope, lambda question: environments[question.resource.project])
-    # 3 every group and role that policies name
-    _prove_members(ground, estate, [name for each in sets for name in pst.entity_uids(each.to_pst())])
-
-
-def _prove_members(ground: Ground, estate: Estate, named: Iterable[pst.EntityUid]) -> None:
-    """Entities leave out the groups and roles that no policy names: that must be none of these."""
-    within = {f"{name.type} `{name.id}`": name for name in named if str(name.type) in {"Group", "Role"}}
-    groups, roles = (
-        frozenset(name.id for name in within.values() if str(name.type) == kind) for kind in ("Group", "Role")
+    # 3 every group, role and job that policies name
+    every = {name for each in sets for name in pst.entity_uids(each.to_pst())}
+    groups, roles, jobs = (
+        {name.id: name for name in every if str(name.type) == kind} for kind in ("Group", "Role", "Job")
     )
-    member = replace(_CANARY, groups=groups, roles=roles)
-    hearing = _hearing(ground, estate, _actions(ground)[:1], estate.projects[:1], member)
+    member = replace(_CANARY, groups=frozenset(groups), roles=frozenset(roles))
+    _prove_members(ground, estate, (*groups.values(), *roles.values()), member)
+    for job in jobs.values():
+        owner, run = parted(job.id)
+        tenant, _, subject = owner.partition("/")
+        principal = replace(_CANARY.principal, tenant=tenant, subject=subject)
+        _prove_members(ground, estate, (job,), replace(_CANARY, principal=principal), run)
+
+
+def _prove_members(
+    ground: Ground, estate: Estate, named: Iterable[pst.EntityUid], member: Identity, run: str = ""
+) -> None:
+    """Entities leave out the groups, roles and jobs that no policy names: that must be none of these."""
+    within = {f"{name.type} `{name.id}`": name for name in named}
+    hearing = _hearing(ground, estate, _actions(ground)[:1], estate.projects[:1], caller=member, run=run)
     anything = pst.ScopeAny()
     guards = {
         told: pst.Template(told, "permit", pst.ScopeIn(name), anything, anything, (), pst.FrozenMap())
@@ -104,11 +114,13 @@ def _hearing(
     estate: Estate,
     actions: tuple[Action, ...],
     projects: tuple[Project, ...],
+    *,
     caller: Identity = _CANARY,
+    run: str = "",
 ) -> Hearing:
     operations = tuple(Operation(action, (_model(project),)) for action in actions for project in projects)
     known = {action.id: action.group for action in actions}
-    return ground.hear(gather(caller, Request(operations), Circumstances(now=0), estate, known))
+    return ground.hear(gather(caller, Request(operations), Circumstances(now=0, job_name=run), estate, known))
 
 
 def _model(project: Project) -> Resource:

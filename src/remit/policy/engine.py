@@ -45,11 +45,11 @@ class Ground:
     """A schema and the entities built with it, which cannot be had apart (trap 3).
 
     The engine copies all entities that it is given for every request, so it is given what can matter to this one: of
-    the base what the request's own entities lie in and what conditions name, and of the caller's groups and roles
+    the base what the request's own entities lie in and what conditions name, and of the caller's groups, roles and job
     those that policies name, for no policy can come upon another one (held by a property test, `test_policy_ground`).
     """
 
-    __slots__ = ("_above", "_base", "_bases", "_groups", "_in_groups", "_in_roles", "_pinned", "schema")
+    __slots__ = ("_above", "_actions", "_base", "_bases", "_groups", "_memberships", "_pinned", "schema")
 
     def __init__(self, actions: Mapping[str, Group], policies: Iterable[pst.Template], base: str) -> None:
         """Raises `ValueError` when the schema or the `base` entities (Cedar JSON) do not hold together.
@@ -60,13 +60,14 @@ class Ground:
         policies = tuple(policies)
         named = names(policies)
         self._groups = {name: actions[name] for kind, name in named if kind == "Action" and name in actions}
-        self._in_groups, self._in_roles = (
-            frozenset(name for kind, name in named if kind == wanted) for wanted in ("Group", "Role")
+        self._memberships = tuple(
+            frozenset(name for kind, name in named if kind == wanted) for wanted in ("Group", "Role", "Job")
         )
         self.schema = Schema.from_str(schema_text(actions, self._groups))
         self._base = {name_of(each["uid"]): each for each in json.loads(base)}
         self._pinned = names(policies, scopes=False) & self._base.keys()
         self._above = _above(Entities.from_json_str(base, self.schema))
+        self._actions: dict[str, tuple[Name, ...]] = {}
         self._bases: dict[frozenset[Name], tuple[Entities, Parents]] = {}
 
     @property
@@ -76,7 +77,7 @@ class Ground:
 
     def hear(self, facts: Facts) -> "Hearing":
         """One request on this ground; raises `EvaluationFailed` when its entities do not fit."""
-        told = facts.entities(self._in_groups, self._in_roles)
+        told = facts.entities(*self._memberships)
         inside = parents(told)
         touched = {name_of(question.target) for question in facts.questions}.union(*inside.values())
         places = frozenset(name for name in touched if name in self._base)
@@ -128,6 +129,13 @@ class Ground:
     def action(self, action: str, group: Group) -> Uid:
         """The id that the engine knows an action by: its own, or that of its group's stand-in."""
         return uid("Action", action if action in self._groups else stand_in(group))
+
+    def line_of(self, action: str, group: Group) -> tuple[Name, ...]:
+        """An action as the engine knows it, with the groups that it is in, which are the same in every hearing."""
+        known = action if action in self._groups else str(group)
+        if known not in self._actions:
+            self._actions[known] = line(self.action(action, group), self._above)
+        return self._actions[known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +223,8 @@ class Hearing:
         key = slices, id(question)  # as for `told`
         if key not in self.concerned:
             if id(question) not in self.lines:
-                action = self.ground.action(question.operation.action.id, question.operation.action.group)
-                self.lines[id(question)] = question, line(action, self.above), line(question.target, self.above)
+                action = self.ground.line_of(question.operation.action.id, question.operation.action.group)
+                self.lines[id(question)] = question, action, line(question.target, self.above)
             self.concerned[key] = slices.matching(self.caller, *self.lines[id(question)][1:])
         return self.concerned[key]
 

@@ -25,6 +25,7 @@ from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.grant import Grant
 from remit.model.identity import Authentication, Device, Identity, Kind
+from remit.model.job import job
 from remit.model.operation import EXPLICIT_ACTIONS, INSTALLATION, Group, Operation, Request, Resource, Work
 from remit.model.reasons import Reason
 from remit.policy.schema import child_types, vocabulary
@@ -69,10 +70,16 @@ class Facts:
     resources: tuple[Entity, ...]
     peer: str
 
-    def entities(self, groups: AbstractSet[str], roles: AbstractSet[str]) -> tuple[Entity, ...]:
-        """The entities that the base set lacks: the caller, in those of their `groups` and `roles`, and resources."""
+    @property
+    def job(self) -> str:
+        """The job that the caller asks from within, empty for none: the caller's own, whatever its name."""
+        return job(self.identity.principal.key, self.circumstances.job_name)
+
+    def entities(self, groups: AbstractSet[str], roles: AbstractSet[str], jobs: AbstractSet[str]) -> tuple[Entity, ...]:
+        """The entities that the base set lacks: the caller, in those of their groups, roles and job, and resources."""
         above = [uid("Group", name) for name in sorted(self.identity.groups & groups)]
         above += [uid("Role", name) for name in sorted(self.identity.roles & roles)]
+        above += [uid("Job", self.job)] if self.job in jobs else []
         return {**entity(self.principal, *above), "tags": dict(self.identity.attributes)}, *self.resources
 
     def grants(self, question: Question, granted: Grant | None = None) -> tuple[Grant, ...]:
@@ -82,9 +89,11 @@ class Facts:
         and hold the project of what goes along with it (`_extends_to`). Most approvals first, then the longest.
         """
         held = (*self.circumstances.grants, *((granted,) if granted else ()))
-        now, job, principal = self.circumstances.now, self.circumstances.job, self.identity.principal.key
+        if not held:
+            return ()
+        now, run, principal = self.circumstances.now, self.circumstances.job, self.identity.principal.key
         first, asked = self.questions[0].operation, question.operation
-        found = [each for each in held if each.holds(principal, job, now) and _extends_to(each, asked, first)]
+        found = [each for each in held if each.holds(principal, run, now) and _extends_to(each, asked, first)]
         return tuple(sorted(found, key=lambda each: (-each.approvals, -each.until, each.id)))
 
     def context(self, question: Question, completed: frozenset[str] = frozenset(), granted: Grant | None = None) -> str:

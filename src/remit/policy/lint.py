@@ -1,8 +1,8 @@
 """What the engine's validator does not catch: annotations, and ids that exist nowhere.
 
 Cedar takes any annotation and any id. So the annotations are a closed list with a grammar, and every group, role,
-environment, project, bucket and account that a policy names must exist. Leaves out types and attributes, which the
-validator checks, and contradictions between policies, which need a solver.
+environment, project, bucket and account that a policy names must exist, and a job must name its owner. Leaves out types
+and attributes, which the validator checks, and contradictions between policies, which need a solver.
 """
 
 import re
@@ -13,6 +13,7 @@ from cedarpy import pst
 
 from remit.model.errors import Problem
 from remit.model.estate import Estate
+from remit.model.job import parted
 from remit.model.operation import Group
 from remit.policy.obligations import READERS, context
 from remit.policy.schema import stand_in
@@ -112,8 +113,18 @@ def _names(policy: Policy, known: "dict[str, _Known]") -> Iterator[Problem]:
         kind = str(name.type)
         if kind == "Action" and name.id in _STAND_INS:
             yield policy.statement.problem(f"`{name.id}` is not an action", at=str(name))
+        if kind == "Job":
+            yield from _job(policy, name)
         if kind in known and not known[kind].holds(name.id):
             yield policy.statement.problem(f"`{name}` does not exist in {known[kind].where}", at=str(name))
+
+
+def _job(policy: Policy, name: pst.EntityUid) -> Iterator[Problem]:
+    try:
+        parted(name.id)
+    except ValueError:
+        message = f"`{name}` is no job: it is named by its owner and the name of the run, `TENANT/OBJECT-ID/NAME`"
+        yield policy.statement.problem(message, at=str(name))
 
 
 @dataclass(frozen=True, slots=True)

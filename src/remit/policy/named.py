@@ -1,10 +1,9 @@
-"""Which groups the policies name: those whose members a question about people has to know."""
+"""Which groups and jobs the policies name: what a question about people has to know of them."""
 
-from collections.abc import Callable
-
-from cedarpy import pst
+from collections.abc import Callable, Iterable
 
 from remit.policy.book import Book
+from remit.policy.slices import Name, names
 
 
 class NamedGroups:
@@ -12,25 +11,31 @@ class NamedGroups:
 
     def __init__(self, book: Callable[[], Book]) -> None:
         self._book = book
-        self._read: tuple[str, dict[str, frozenset[str]]] = ("", {})
+        self._read: tuple[str, dict[str, frozenset[Name]]] = ("", {})
 
     def groups(self, policies: frozenset[str]) -> frozenset[str]:
         """Ids of the groups that the policies with these ids name."""
         named = self._named()
-        return frozenset[str]().union(*(named.get(policy, frozenset()) for policy in policies))
+        return _ids("Group", (named.get(policy, frozenset()) for policy in policies))
+
+    def jobs(self, policies: frozenset[str] | None = None) -> frozenset[str]:
+        """The jobs that the policies with these ids name, or all policies; as `model.job.job`."""
+        named = self._named()
+        some = named.values() if policies is None else (named.get(policy, frozenset()) for policy in policies)
+        return _ids("Job", some)
 
     def all(self) -> frozenset[str]:
         """Ids of every group that is named."""
-        return frozenset[str]().union(*self._named().values())
+        return _ids("Group", self._named().values())
 
-    def _named(self) -> dict[str, frozenset[str]]:
+    def _named(self) -> dict[str, frozenset[Name]]:
         book = self._book()
         if self._read[0] != book.version:
             whole = [book.engine_set.whole, *([book.obligations.whole] if book.obligations else [])]
             trees = (tree for each in whole for tree in each.to_pst().static_policies.values())
-            self._read = (book.version, {tree.annotations.get("id", tree.id): _groups(tree) for tree in trees})
+            self._read = (book.version, {tree.annotations.get("id", tree.id): names([tree]) for tree in trees})
         return self._read[1]
 
 
-def _groups(tree: pst.Template) -> frozenset[str]:
-    return frozenset(name.id for name in pst.entity_uids(tree) if str(name.type) == "Group")
+def _ids(kind: str, named: Iterable[frozenset[Name]]) -> frozenset[str]:
+    return frozenset(name for each in named for of, name in each if of == kind)

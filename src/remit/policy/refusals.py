@@ -5,8 +5,9 @@ permit that was within reach says its `@otherwise`: within reach means that its 
 principal match. What no policy says stays unsaid.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from remit.model.decision import DeterminingPolicy
 from remit.model.operation import INSTALLATION, Resource
@@ -54,25 +55,28 @@ class Refusal:
 def refusals(book: Book, hearing: Hearing, answers: tuple[Answer, ...]) -> tuple[Refusal, ...]:
     """The refused questions, in the order of the request; raises `EvaluationFailed`."""
     refused = [pair for pair in zip(hearing.facts.questions, answers, strict=True) if not pair[1].allowed]
-    unforbidden = tuple(question for question, answer in refused if not answer.policies)
-    near = _within_reach(book, hearing, unforbidden)
-    return tuple(Refusal(question, book.named(answer.policies), near.get(question, ())) for question, answer in refused)
+    return tuple(
+        Refusal(
+            question, book.named(answer.policies), () if answer.policies else _within_reach(book, hearing, question)
+        )
+        for question, answer in refused
+    )
 
 
-def _within_reach(
-    book: Book, hearing: Hearing, questions: tuple[Question, ...]
-) -> Mapping[Question, tuple[DeterminingPolicy, ...]]:
-    if not questions or book.reachable is None:
-        return {}
-    return {question: book.named(hearing.concerning(book.reachable, question)) for question in questions}
+def _within_reach(book: Book, hearing: Hearing, question: Question) -> tuple[DeterminingPolicy, ...]:
+    return () if book.reachable is None else book.named(hearing.concerning(book.reachable, question))
 
 
 def describe(resource: Resource) -> str:
     """A resource as its caller knows it: its kind and the last part of its name."""
     if resource == INSTALLATION:
         return "this installation"
-    kind = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in resource.type).strip()
-    return f"{kind} `{resource.name.rpartition('/')[2]}`"
+    return f"{_words(resource.type)} `{resource.name.rpartition('/')[2]}`"
+
+
+@cache  # of the schema's types alone: what belongs to none is refused before
+def _words(kind: str) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:

@@ -32,12 +32,13 @@ def parents(entities: Iterable[Mapping[str, Any]]) -> Parents:
 
 def line(start: Mapping[str, str], above: Parents) -> tuple[Name, ...]:
     """An entity and all that it is in, itself first."""
-    own = name_of(start)
-    found = dict.fromkeys((own,))
-    left = above.get(own, ())
-    while left:
-        found.update(dict.fromkeys(left))
-        left = tuple(up for name in left for up in above.get(name, ()) if up not in found)
+    found = [name_of(start)]
+    seen = set(found)
+    for name in found:  # which grows while it is gone through
+        for up in above.get(name, ()):
+            if up not in seen:
+                seen.add(up)
+                found.append(up)
     return tuple(found)
 
 
@@ -143,8 +144,8 @@ class _Index:
     def matching(self, line_: tuple[Name, ...]) -> int:
         own = line_[0]
         placed = self.unplaced | self.at.get(own, 0)
-        for name in self.below.keys() & line_:
-            placed |= self.below[name]
+        for name in line_:
+            placed |= self.below.get(name, 0)
         return placed & (self.unkinded | self.kinds.get(own[0], 0))
 
 

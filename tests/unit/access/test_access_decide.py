@@ -97,6 +97,7 @@ class House:
     owned: dict[str, str] | Exception = field(default_factory=dict)
     stamped: bytes | Exception = b"stamped"
     labels: bool = True
+    runs: object = field(default_factory=NoRuns)
 
     def _tell(self, step, value):
         self.told.append(step)
@@ -153,7 +154,7 @@ class House:
             works=self,
             grants=self.doors,
             memberships=self,
-            runs=NoRuns(),
+            runs=self.runs,
             lifetimes=Endless(),
             clock=lambda: NOW * 1_000_000,
             labels=self.labels,

@@ -319,6 +319,20 @@ def test_an_outcome_that_cannot_be_had_again_is_said(house):
     assert not house("d-own").same
 
 
+def test_the_run_that_led_there_is_told(house):
+    house.rulings[ENDPOINT] = PERMIT
+    job = f"{DANA.principal.key}/nightly"
+    question = EXPLAINED.questions[0]
+    told = PolicyTold(POLICY, True, (Condition(f'principal in Job::"{job}"', True),))
+    house.explained = replace(EXPLAINED, questions=(replace(question, policies=(told,)),))
+    assert house("d-own", full=True).ways == ()  # it was not asked from within one
+    past = house.found["d-own"].past
+    for name, ways in (("nightly", [(job, ("run nightly",))]), ("weekly", [])):
+        facts = write_facts(DANA, Request((PREDICT,)), Circumstances(now=NOW, job="j-1", job_name=name))
+        house.found["d-own"] = replace(house.found["d-own"], past=replace(past, facts=facts))
+        assert [(way.group, way.names) for way in house("d-own", full=True).ways] == ways
+
+
 def test_where_the_directory_is_not_known_ids_stand_for_names(house):
     house.rulings[ENDPOINT] = PERMIT
     house.known = house.approving = Refused(Reason.PLANE_UNAVAILABLE)

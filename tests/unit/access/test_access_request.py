@@ -232,6 +232,18 @@ def test_what_is_permitted_already_is_not_asked_for():
     assert house.entries[0]["outcome"] == "deny"
 
 
+def test_what_is_granted_to_a_run_is_judged_as_from_within_it():
+    """And what that run may without a grant is not asked for."""
+    house = House()
+    assert house.asked(replace(WISH, job="nightly")).done
+    asked = [around for _, request, around in house.judged if request.first.action == LAUNCH]
+    assert {around.job_name for around in asked} == {"nightly"}
+    assert all(around.job and (not around.grants or around.grants[0].job == around.job) for around in asked)
+    within = House(policy=lambda _who, _what, around: PERMIT if around.job_name == "nightly" else DENY)
+    assert "permitted already" in within.asked(replace(WISH, job="nightly")).decision.verdict.detail
+    assert reason(within.asked(replace(WISH, job="weekly"))) is Reason.NO_POLICY_PERMITS
+
+
 def test_a_stronger_sign_in_stands_in_the_way_of_nothing():
     def stepped(identity, request, circumstances):
         return granted(identity, request, circumstances) if identity.authentication.contexts else STEP_UP

@@ -175,7 +175,7 @@ def test_a_run_begins_by_policy_and_takes_what_waits_for_it():
         (PROJECT,),
         2 * HOUR,
     )
-    assert circumstances.job == JOB
+    assert (circumstances.job, circumstances.job_name) == (JOB, "nightly")  # as from within it
     [entry] = house.entries
     assert (entry["action"], entry["project"], entry["path"], entry["job"]) == (RUNS_START.id, "p", "/v1/jobs", JOB)
     assert house.decision == entry["decision"] == ruling.decision.id
@@ -329,5 +329,7 @@ def test_an_outlook_says_everything_and_records_nothing():
     assert (ruling.done, ruling.decision.id, house.entries) == (True, "", [])
     assert (ruling.decision.verdict, [hop.name for hop in ruling.outlived]) == (FORBID, ["sign-in"])
     assert [hop.name for hop in house.outlook(Begin()).hops] == ["sign-in"]
+    house.outlook(Begin(name="nightly", project="p"))
+    assert [around.job_name for _, around in house.judged] == ["", "nightly"]
     assert house.begun is None
     assert reason(House(failing={"still": Refused(Reason.REVOKED)}).outlook(Begin())) is Reason.REVOKED

@@ -101,6 +101,8 @@ class House:
     looked_at: list = field(default_factory=list)
     grants_of: dict = field(default_factory=dict)
     naming: object = lambda policies: {"g2"} if "p1" in policies else set()
+    running: dict = field(default_factory=dict)
+    within: dict = field(default_factory=dict)
     epoch: int = 6
 
     @staticmethod
@@ -131,6 +133,8 @@ class House:
         self.judged.append((identity, request, circumstances))
         if request.first.action == ACCESS_QUERY:
             return self._give(self.query)
+        if circumstances.job_name:
+            return self.within.get((identity.principal.subject, circumstances.job_name), DENY)
         return self._give(self.verdicts.get(identity.principal.subject, DENY))
 
     async def record(self, entry):
@@ -160,6 +164,10 @@ class House:
 
     def groups(self, policies):
         return frozenset(House.naming(policies))
+
+    def jobs(self, policies=None):
+        known = {None: {f"{TID}/ada/nightly", f"{TID}/gil/nightly", "other/ada/nightly"}, **self.running}
+        return frozenset(known[None] if policies is None else known.get(policies, ()))
 
     def lately(self):
         return self._give(self.recent)
@@ -236,6 +244,9 @@ def test_a_lesser_risk_of_one_s_own_cannot_be_supposed(house):
         Assumed(peer="10.0.0.1/8"),
         Assumed(risk="fine"),
         Assumed(job="x y"),
+        Assumed(job_name="x/y"),
+        Assumed(job_name="-x"),
+        Assumed(job_name="x\n"),
         Assumed(outlived=("Sign in",)),
         Assumed(outlived=("x" * 33,)),
         Assumed(job="x" * 65),
@@ -383,6 +394,34 @@ def test_everybody_who_may_at_once_or_after_something(house):
     assert answer.subjects[0].ways == (("fraud", "everyone"),)
     assert (answer.full, answer.as_of) == (True, NOW - 100)
     assert len(house.entries) == 1
+
+
+def test_whoever_may_from_within_a_run_of_theirs_is_in_the_list(house):
+    """Its owner may begin it at any time; nobody else's is looked at, and nobody is listed for less than they may."""
+    house.within = {("ada", "nightly"): PERMIT, ("gil", "nightly"): APPROVAL, ("dana", "nightly"): DENY}
+    house.running = {frozenset({"p1"}): {f"{TID}/ada/nightly"}}
+    found = {one.identity.display: (one.verdict.outcome, one.ways) for one in house.who().subjects}
+    assert found == {
+        "Dana": (Outcome.PERMIT, (("fraud", "everyone"),)),
+        "Ada": (Outcome.PERMIT, (("run nightly",),)),
+        "Sam": (Outcome.PERMIT, ()),
+        "Alex": (Outcome.NEEDS_APPROVAL, ()),
+        "Gil": (Outcome.NEEDS_APPROVAL, ()),
+    }
+    asked = [(who.principal.subject, around.job_name) for who, _, around in house.judged if around.job_name]
+    assert asked == [("ada", "nightly"), ("gil", "nightly")]
+
+
+def test_a_run_can_be_supposed_by_its_name(house):
+    house.within = {("ada", "nightly"): PERMIT}
+    house.running = {frozenset({"p1"}): {f"{TID}/ada/nightly"}}
+    answer = house.can("ada", Assumed(job_name="nightly"))
+    [subject] = answer.subjects
+    assert (subject.verdict, subject.ways, dict(answer.told)["job_name"]) == (PERMIT, (("run nightly",),), "nightly")
+    assert house.judged[-1][2].job, "whoever asks from within a run has its id"
+    assert house.can("ada", Assumed(job_name="weekly")).subjects[0].verdict == DENY
+    mine = house.can(assumed=Assumed(job_name="nightly"))
+    assert (mine.subjects[0].verdict, mine.subjects[0].ways) == (DENY, ())
 
 
 def test_the_disabled_and_the_revoked_may_nothing(house):

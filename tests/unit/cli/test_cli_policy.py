@@ -348,7 +348,7 @@ def test_projects_of_the_same_environment_take_contosos_place(run, house):
     assert "trainer@acme-lab.iam.gserviceaccount.com" in policies
     assert 'Project::"contoso-fraud-test"' not in policies
     assert 'Project::"contoso-fraud-prod"' in policies
-    assert {one["kind"] for one in told["ids"]} == {"group", "role"}
+    assert {one["kind"] for one in told["ids"]} == {"group", "role", "job"}
     # Contoso's buckets have names of their own, which are told instead of guessed
     assert any("contoso-fraud-test-data" in one["message"] for one in told["problems"])
 

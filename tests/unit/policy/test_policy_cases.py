@@ -50,6 +50,7 @@ tests:
       risk: low
       peer: 10.1.2.3
       job: j-1
+      job_name: nightly
       contexts: [c1]
       methods: [pwd, mfa]
       signed_in: 2h
@@ -84,7 +85,7 @@ tests:
     )
     around = case.circumstances
     assert (around.now, around.country, around.locations, around.locations_known) == (now, "DE", {"Head office"}, False)
-    assert (around.risk, around.peer, around.job) == ("low", "10.1.2.3", "j-1")
+    assert (around.risk, around.peer, around.job, around.job_name) == ("low", "10.1.2.3", "j-1", "nightly")
     (grant,) = around.grants
     assert (grant.approvals, grant.since, grant.until) == (2, now - 3600, now + 3 * 3600)
     assert grant.wanted.action == first.action.id
@@ -209,6 +210,12 @@ WRONG = {
         "0 or more",
     ),
     "a number that is yes": ("expect: permit", "with: {work: {replicas: true}}\n    expect: permit", "14:19", "whole"),
+    "a run that cannot be": (
+        "expect: permit",
+        "with: {job_name: a/b}\n    expect: permit",
+        "14:12",
+        "`job_name` is no name of a run",
+    ),
     "a list of numbers": ("expect: permit", "with: {contexts: [1]}\n    expect: permit", "14:23", "must be text"),
     "a mapping that is none": ("expect: permit", "with: [c1]\n    expect: permit", "14:5", "must be a mapping"),
     "an id that is none": ("roles: [MLEngineer]", "id: dana", "5:36", "TENANT/OBJECT-ID"),

@@ -69,7 +69,7 @@ def test_what_is_not_in_the_estate_is_unknown(world, judge_of, resource):
 def test_a_child_that_is_not_listed_is_known_by_its_project(world):
     model = world.child("Model", TEST, "never-seen")
     assert resource_uid(model, world.estate) == {"type": "Model", "id": model.name}
-    delta = facts_of(world, request=world.request("use", model, model)).entities(frozenset(), frozenset())
+    delta = facts_of(world, request=world.request("use", model, model)).entities(frozenset(), frozenset(), frozenset())
     assert [entity["parents"] for entity in delta[1:]] == [[{"type": "Project", "id": TEST}]]
 
 
@@ -153,7 +153,7 @@ def test_what_callers_say_is_never_an_entity_or_an_extension(world, judge_of):
             roles=words,
         )
         facts = facts_of(world, hostile)
-        found = keys(json.loads(facts.context(facts.questions[0]))) | keys(list(facts.entities(words, words)))
+        found = keys(json.loads(facts.context(facts.questions[0]))) | keys(list(facts.entities(words, words, words)))
         assert not found & {"__entity", "__extn", "__expr"}
         verdict = world.decide(judge, hostile, world.request("use", world.project(TEST)))
         assert verdict.reasons == (Reason.NO_POLICY_PERMITS,)

@@ -31,13 +31,16 @@ from remit.policy.together import Together
 from remit.policy.validity import faults
 
 SEED = secrets.randbits(32)
+TID = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
 BROKEN = 'context.now.offset(duration("9223372036854775807ms")) > context.now'
-GROUPS, ROLES = ("g1", "g2", "g3"), ("R", "g1")
+GROUPS, ROLES, RUNS = ("g1", "g2", "g3"), ("R", "g1"), ("nightly", "weekly", "another")
+OWNER = f"{TID}/0d000000-0000-4000-8000-000000000001"
 ALL = "permit(principal, action, resource);"
 SCOPES = (
     *["principal, action, resource"] * 4,
     'principal in Group::"g1", action, resource',
     'principal is Person in Role::"g1", action, resource',
+    f'principal in Job::"{OWNER}/nightly", action, resource',
     'principal, action in Action::"use", resource',
     'principal, action == Action::"storage.objects.get", resource is Bucket',
     'principal, action, resource in Environment::"prod"',
@@ -50,6 +53,8 @@ CONDITIONS = (
     'unless { resource in Environment::"test" || Project::"contoso-fraud-prod" in Environment::"test" }',
     'when { Project::"contoso-fraud-prod" in Environment::"prod" }',
     'when { (principal in Group::"g1") == (Group::"g1" in Group::"g2") }',
+    f'unless {{ principal in [Group::"g3", Job::"{OWNER}/weekly"] }}',
+    f'when {{ Job::"{OWNER}/nightly" in Job::"{OWNER}/nightly" && principal in Job::"somebody/else/nightly" }}',
     "when { context has grant }",
     "when { context has grant && context.grant.approvals > 1 }",
     "unless { context has grant.break_glass }",
@@ -91,7 +96,8 @@ def requests(draw, world):
         Grant(f"g-{people}", wanted, world.now, world.now + 3600, people)
         for people in draw(st.lists(st.integers(1, 2), max_size=1))
     )
-    return who, request, Circumstances(world.now, draw(st.sampled_from(("10.1.2.3", ""))), grants=held)
+    around = {"peer": draw(st.sampled_from(("10.1.2.3", ""))), "job_name": draw(st.sampled_from(("", *RUNS)))}
+    return who, request, Circumstances(world.now, grants=held, **around)
 
 
 def parsed(rules_):
@@ -100,7 +106,7 @@ def parsed(rules_):
 
 def by_the_whole(ground, world, facts, sets, supposed):
     """Each set by itself, with every entity there is; `None` for an evaluation that failed."""
-    delta = json.dumps(facts.entities(facts.identity.groups, facts.identity.roles))
+    delta = json.dumps(facts.entities(facts.identity.groups, facts.identity.roles, frozenset({facts.job})))
     whole = cedarpy.Entities.from_json_str(base_entities(world.estate), ground.schema).with_added_json_str(delta)
 
     def ask(policy_set):
@@ -205,13 +211,17 @@ def test_groups_that_policies_name_are_told_and_no_others(world):
         [
             'permit(principal in Group::"g1", action, resource in Project::"contoso-fraud-test");',
             'permit(principal, action, resource) when { principal in Role::"R" };',
+            f'permit(principal in Job::"{OWNER}/weekly", action, resource);',
         ]
     )
     ground = Ground(world.actions, policies.to_pst().static_policies.values(), base_entities(world.estate))
     who = replace(world.dana(), groups=frozenset({"g1", "R", "other"}), roles=frozenset({"R", "g1"}))
+    around = Circumstances(world.now, job="j-1", job_name="nightly")
     request = world.request("use", world.child("Model", "contoso-fraud-prod", "1"))
-    hearing = ground.hear(gather(who, request, Circumstances(world.now), world.estate, world.actions))
+    hearing = ground.hear(gather(who, request, around, world.estate, world.actions))
     assert hearing.caller[1:] == (("Group", "g1"), ("Role", "R"))
+    hearing = ground.hear(gather(who, request, replace(around, job_name="weekly"), world.estate, world.actions))
+    assert hearing.caller[1:] == (("Group", "g1"), ("Role", "R"), ("Job", f"{OWNER}/weekly"))
     told = {(each["uid"]["type"], each["uid"]["id"]) for each in json.loads(str(hearing.entities))}
     assert {name for name in told if name[0] in {"Project", "Environment"}} == {
         ("Project", "contoso-fraud-prod"),

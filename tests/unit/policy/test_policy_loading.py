@@ -362,12 +362,12 @@ def test_every_policy_in_the_documentation_loads(judge_of):
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
     blocks = re.findall(r"```cedar\n(.*?)```", text, re.DOTALL)
     (obligations,) = [block for block in blocks if "@approvals" in block]
-    assert len(blocks) == 12
+    assert len(blocks) == 13
     judge_of(*(block for block in blocks if block is not obligations), obligations=obligations)
 
 
 def test_the_documentation_names_every_word_of_the_schema():
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
-    words = {*schema.child_types(), *schema.PRINCIPALS, *Group, "Group", "Role", "Environment", "Project"}
+    words = {*schema.child_types(), *schema.PRINCIPALS, *Group, "Group", "Role", "Job", "Environment", "Project"}
     words |= {f"@{name}" for names in (*lint._ALLOWED.values(), lint._OBLIGING) for name in names}
     assert not {word for word in words if f"`{word}" not in text}

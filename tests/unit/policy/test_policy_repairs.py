@@ -24,6 +24,7 @@ from remit.policy.why.probes import Probes
 from remit.policy.why.repairs import repairs, search
 
 SEED = secrets.randbits(32)
+DANA = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001/0d000000-0000-4000-8000-000000000001"
 ML, SCIENTISTS = "9a000000-0000-4000-8000-000000000002", "9a000000-0000-4000-8000-000000000004"
 GRANT = "grant aiplatform.projects.locations.customJobs.create"
 TEST, PROD, CHURN = "contoso-fraud-test", "contoso-fraud-prod", "contoso-churn-prod"
@@ -187,6 +188,10 @@ SINGLE = (
     (f'unless {{ principal in Role::"{HARD}" || principal in Group::"{ML}x" }}', [f"group {ML}x"]),
     (f'when {{ principal in Group::"{ML}" }}', [f"group {ML}"]),
     ('when { principal in [Role::"MLEngineer", Role::"Other"] }', ["role MLEngineer"]),
+    # the run that asks
+    (f'unless {{ principal in Job::"{DANA}/nightly" }}', [f"run {DANA}/nightly"]),
+    (f'unless {{ principal in [Job::"{DANA}x/nightly", Job::"{DANA}/weekly"] }}', [f"run {DANA}/weekly"]),
+    (f'when {{ principal in Job::"{DANA}/hourly" }}', ["other"]),
     ('unless { principal.hasTag("ref") && principal.getTag("ref") == "main" }', ["other main"]),
     # a grant
     ("unless { context has grant }", ["grant aiplatform.projects.locations.customJobs.create"]),
@@ -236,6 +241,8 @@ def test_one_forbid(mended, world, clause, expected):
         work=BIG,
         risk="high",
         locations=frozenset({"Abroad"}),
+        job="j-1",
+        job_name="hourly",
     )
     assert sorted(told.lines[0]) == sorted(expected)
 
@@ -299,6 +306,18 @@ def test_a_grant_is_asked_for_by_command(mended):
     )
 
 
+def test_a_run_is_begun_by_command(mended, world):
+    told = mended((PERMIT, f'when {{ principal in Job::"{DANA}/nightly" }}'))
+    (change,) = told.changes()
+    assert (change.means, change.what) == (Means.RUN, "from within the run `nightly`")
+    assert change.command == "remit run --name nightly -- …"
+    # where nobody asks from within a run there is no such change; beginning one is asked as from within it
+    for action, lines in (("remit.decisions.explain", []), ("remit.runs.start", [[f"run {DANA}/nightly"]])):
+        request = world.request(action, world.project(TEST))
+        found = mended((PERMIT, f'when {{ principal in Job::"{DANA}/nightly" }}'), request=request)
+        assert found.lines == lines
+
+
 def test_a_grant_that_is_too_weak_is_no_grant(mended, world):
     wanted = Wanted(world.dana().principal.key, "launch", world.project(TEST), 600, "because", job="")
     held = Grant("g-held", wanted, world.now, world.now + 600, approvals=1)
@@ -343,6 +362,7 @@ def test_obligations_are_repaired_as_well(mended, world, annotation, clause, exp
         'when { resource == Project::"contoso-fraud-prod" }',
         'when { action == Action::"storage.objects.get" }',
         'when { principal == Person::"somebody/else" }',
+        'when { principal in Job::"somebody/else/nightly" }',
         "when { principal is Workload }",
         f'when {{ principal is Workload in Group::"{HARD}" }}',
         'when { context has within && context.within like "*.get" }',
@@ -399,6 +419,9 @@ ATOMS = (
     f'principal in Group::"{HARD}"',
     f'principal in Group::"{ML}"',
     'principal in Role::"MLEngineer"',
+    f'principal in Job::"{DANA}/nightly"',
+    f'principal in [Job::"{DANA}/daily", Job::"{DANA}/weekly"]',
+    "context has job",
     "context has grant",
     "(context has grant && context.grant.approvals >= 2)",
     "(context has grant && context.grant.lasting <= 600)",
@@ -447,6 +470,8 @@ AROUND = st.builds(
     locations=st.sampled_from((frozenset(), frozenset({"Office"}))),
     locations_known=st.booleans(),
     risk=st.sampled_from(("", "high")),
+    job=st.just("j-1"),
+    job_name=st.sampled_from(("", "nightly", "another")),
 )
 WORKS = st.sampled_from((None, BIG, Work()))
 DEMANDS = st.sampled_from(("", '@step_up("c2")', '@approvals("2")', '@session("5m")', '@ceilings("replicas=1")'))

@@ -25,6 +25,7 @@ SEED = secrets.randbits(32)
 ODD = 'o"dd \\*\n\té☃'  # what has to be escaped in Cedar, and what does not
 GROUPS = ("g1", "g2", ODD)
 ROLES = ("g1", "R", ODD)  # a role is no group of the same name
+RUNS = ("nightly", "a.b")
 NAMED = ("aiplatform.projects.locations.endpoints.predict", "storage.objects.get", "remit.revocations.list")
 ASKED = (*NAMED, "storage.objects.insert", "aiplatform.projects.locations.customJobs.create", "logging.entries.list")
 BROKEN = 'context.now.offset(duration("9223372036854775807ms")) > context.now'
@@ -36,6 +37,7 @@ CONDITIONS = (
     'when { context.authentication.contexts.contains("c1") && !(context has acts_as) }',
     'when { context.peer.isInRange(ip("10.0.0.0/8")) }',  # an error where no address is known
     'unless { principal in [Group::"g1", Role::"R"] || resource in Environment::"prod" }',
+    'when { principal in Job::"6f1c2a34-8b5d-4e6f-9a01-c0de00000001/0d000000-0000-4000-8000-000000000001/nightly" }',
     f"when {{ {BROKEN} }}",
     f"when {{ context.guest && {BROKEN} }}",
 )
@@ -91,6 +93,7 @@ def principal_scopes(world):
     """Of one person and the workload that has the same id, and of a stranger."""
     places = [written("Group", name) for name in GROUPS] + [written("Role", name) for name in ROLES]
     keys = [world.person(number).principal.key for number in (1, 2)]
+    places += [written("Job", f"{key}/{name}") for key in keys for name in RUNS]
     people = [written(kind, key) for kind in ("Person", "Workload") for key in keys]
     return [
         *["principal"] * 12,
@@ -158,9 +161,10 @@ def requests(world, resources):
             lambda found: Request(tuple(world.operation(name, *touched) for name, touched in found))
         ),
         st.builds(
-            lambda peer, known: Circumstances(world.now, peer, locations_known=known),
+            lambda peer, known, run: Circumstances(world.now, peer, locations_known=known, job_name=run),
             st.sampled_from(("10.1.2.3", "10.1.2.3", "192.0.2.1", "")),
             st.booleans(),
+            st.sampled_from(("", *RUNS, "another")),
         ),
     )
 
@@ -204,6 +208,7 @@ def test_a_slice_answers_as_the_whole_set_does(world, ground, resources):
                 seen["failed" if isinstance(expected, frozenset) else expected[0].allowed] += 1
                 seen["forbidden"] += not isinstance(expected, frozenset) and bool(expected[0].policies)
                 seen["smaller"] += len(part) < len(found)
+                seen["within a job"] += any(kind == "Job" for kind, _ in hearing.caller)
             together = answer(hearing, slices, *hearing.facts.questions)
             assert (
                 isinstance(together, frozenset) if failed else together == hearing.ask(whole, hearing.facts.questions)
@@ -211,7 +216,7 @@ def test_a_slice_answers_as_the_whole_set_does(world, ground, resources):
 
     equal()
     print(dict(seen))
-    assert all(seen[what] > 20 for what in ("failed", True, False, "forbidden", "smaller"))
+    assert all(seen[what] > 20 for what in ("failed", True, False, "forbidden", "smaller", "within a job"))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def bare(world, policies, *, schema=True, entities_schema=True, context=None, re
         world.actions,
     )
     base = cedarpy.Entities.from_json_str(base_entities(world.estate), text if entities_schema else None)
-    delta = json.dumps(facts.entities(facts.identity.groups, facts.identity.roles))
+    delta = json.dumps(facts.entities(facts.identity.groups, facts.identity.roles, frozenset({facts.job})))
     request = {
         "principal": facts.principal,
         "action": uid("Action", f"any other {action}"),
@@ -134,6 +134,9 @@ def test_trap_3_a_part_of_the_entities_that_was_built_without_the_schema_decides
         ('permit(principal is Person in Role::"R", action, resource);', "Role `R`"),
         ('forbid(principal, action, resource) unless { [principal].contains(principal) && principal in Group::"é\\n" };',
          "Group `é\n`"),
+        ('permit(principal in Job::"tid/dana/nightly", action, resource);', "Job `tid/dana/nightly`"),
+        ('forbid(principal, action, resource) unless { principal in [Job::"okta/a/b é/n"] };',
+         "Job `okta/a/b é/n`"),
     ],
 )  # fmt: skip
 def test_trap_3_the_canary_sees_a_group_that_the_entities_would_leave_out(world, rule, told):
@@ -152,12 +155,12 @@ def test_trap_3_the_canary_asks_for_the_groups_of_policies_and_of_obligations(wo
     assert asked == [(judge.book.engine_set.whole, judge.book.obligations.whole)]
 
 
-def test_no_value_but_a_name_in_a_policy_is_a_group_or_a_role():
-    """Else a policy could come upon a group that it does not name, and that entities leave out."""
+def test_no_value_but_a_name_in_a_policy_is_a_group_a_role_or_a_job():
+    """Else a policy could come upon one that it does not name, and that entities leave out."""
     text = re.sub(r"//[^\n]*", "", shipped_text())
-    assert len(re.findall(r"\b(?:Group|Role)\b", text)) == len(
-        re.findall(r"^entity (?:Group|Role);", text, re.MULTILINE)
-    ) + 2 * len(re.findall(r"^entity (?:Person|Workload) in \[Group, Role\] tags String;", text, re.MULTILINE))
+    assert len(re.findall(r"\b(?:Group|Role|Job)\b", text)) == len(
+        re.findall(r"^entity (?:Group|Role|Job);", text, re.MULTILINE)
+    ) + 3 * len(re.findall(r"^entity (?:Person|Workload) in \[Group, Role, Job\] tags String;", text, re.MULTILINE))
 
 
 def test_trap_3_the_canary_sees_projects_without_their_environment(world):

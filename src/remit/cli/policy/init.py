@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from remit.model.estate import Estate
     from remit.settings.read import Settings
 
-_GROUP = re.compile(r'\b(Group|Role)::"([^"]+)"(?:[^\n]*?// ([^\n]*))?')
+_GROUP = re.compile(r'\b(Group|Role|Job)::"([^"]+)"(?:[^\n]*?// ([^\n]*))?')
 _GIVEN_GROUP = re.compile(r"([a-z][a-z0-9-]*): (9[ab]000000-[0-9a-f-]{27})")
 
 
@@ -68,7 +68,7 @@ def command(config: Path, folder: Path | None, *, as_json: bool) -> None:
     say(f"{len(written)} files are in `{target}`" + ("" if settings else f"; there is no `{config}` to fit them to"))
     for old, new in swaps.items():
         say(f"`{old}` became `{new}`")
-    say("put the ids of your own groups and roles in the place of those above, then run `remit policy check`")
+    say("put the ids of your own groups, roles and jobs in the place of those above, then run `remit policy check`")
     if settings is None or target.resolve() != settings.policy.folder.resolve():
         say(f"hint: it looks at the folder that `{config}` names under `policy`: `folder: {target.absolute()}`")
 
@@ -114,7 +114,7 @@ def _write(source: Path, target: Path, swaps: Mapping[str, str]) -> list[Path]:
 
 
 def _foreign(folder: Path) -> Iterator[Foreign]:
-    """The groups and roles that the policies name, with what a comment or a test calls them."""
+    """The groups, roles and jobs that the policies name, with what a comment or a test calls them."""
     names: dict[str, str] = {}
     places: dict[tuple[str, str], int] = {}
     for file in sorted(folder.rglob("*")):
@@ -122,7 +122,7 @@ def _foreign(folder: Path) -> Iterator[Foreign]:
         names |= {group: name for name, group in _GIVEN_GROUP.findall(text)}
         for kind, one, comment in _GROUP.findall(text) if file.suffix == ".cedar" else ():
             places[kind, one] = places.get((kind, one), 0) + 1
-            if kind == "Group" and comment:
+            if kind != "Role" and comment:
                 names.setdefault(one, comment.strip())
     for (kind, one), count in sorted(places.items()):
         yield Foreign(kind.lower(), one, names.get(one, ""), count)

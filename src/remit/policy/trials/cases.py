@@ -14,6 +14,7 @@ from remit.model.errors import Problem, SettingsInvalid
 from remit.model.estate import Estate
 from remit.model.grant import Grant, Wanted
 from remit.model.identity import Identity
+from remit.model.job import NAME
 from remit.model.operation import Asked, Operation, Request, Resource, Work
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -26,7 +27,18 @@ from remit.policy.trials.written import Document, Fields
 NOON = int(dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC).timestamp())  # a Thursday: when a test happens that names no time
 
 CASE = ("name", "who", "does", "on", "asked", "with", "also", "expect", "because")
-_SURROUNDINGS = ("at", "peer", "country", "locations", "locations_known", "risk", "job", "outlived", "grant")
+_SURROUNDINGS = (
+    "at",
+    "peer",
+    "country",
+    "locations",
+    "locations_known",
+    "risk",
+    "job",
+    "job_name",
+    "outlived",
+    "grant",
+)
 WITH = (*_SURROUNDINGS, "contexts", "methods", "capabilities", "device", "signed_in", "work", "acts_as", "within")
 """What may be said of a test, and of its circumstances."""
 
@@ -34,6 +46,7 @@ _GIVEN = ("groups", "people", "workloads")
 _ALSO = ("does", "on", "within", "work", "asked")
 _GRANT = ("does", "on", "approvals", "lasting", "age", "break_glass")
 _ASKED = ("does", "by", "lasting", "break_glass")
+_RUN = "j-test"
 _EMPTY = "the file holds nothing: was it cut off? a file that is not needed is deleted"
 _HINT = "docs/policy-schema.md explains every word of a policy test"
 _SETS = frozenset({name for name, of in Work.__annotations__.items() if of == frozenset[str]})
@@ -224,7 +237,8 @@ class _Reader:
             locations=frozenset(around.texts("locations")),
             locations_known=around.flag("locations_known", default=True),
             risk=_word(around, "risk", "Risk"),
-            job=around.text("job"),
+            job=around.text("job", _RUN if "job_name" in around else ""),
+            job_name=_job_name(around),
             outlived=frozenset(around.texts("outlived")),
             grants=self._grants(around, identity, request.first, now),
         )
@@ -269,6 +283,13 @@ def _word(around: Fields, key: str, kind: str) -> str:
     found = around.text(key)
     if found and found not in vocabulary(kind):
         around.complain(key, f"cannot be `{found}`: the schema's `{kind}` has no such word")
+    return found
+
+
+def _job_name(around: Fields) -> str:
+    found = around.text("job_name")
+    if found and not NAME.fullmatch(found):
+        around.complain("job_name", "is no name of a run: letters, digits, `.`, `_` and `-`, at most 63")
     return found
 
 

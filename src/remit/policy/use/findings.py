@@ -14,6 +14,7 @@ from cedarpy import pst
 
 from remit.model.errors import Problem
 from remit.model.inventory import Inventory
+from remit.model.job import parted
 from remit.policy.lint import Policy
 from remit.policy.use.usage import Usage
 
@@ -68,7 +69,7 @@ class Rule:
 
 
 def unknown(rules: tuple[Rule, ...], inventory: Inventory, roles: frozenset[str], *, others: bool) -> Iterator[Finding]:
-    """Groups and roles that nobody can have.
+    """Groups and roles that nobody can have, and jobs whose owner is nobody.
 
     `roles`: those that `remit.yaml` gives besides; `others`: whether another provider brings groups of its own, which
     the inventory does not hold.
@@ -86,6 +87,26 @@ def unknown(rules: tuple[Rule, ...], inventory: Inventory, roles: frozenset[str]
                     at=name.id,
                     hint="another provider may bring it; Entra does not" if elsewhere else "",
                 )
+            elif kind == "Job":
+                yield from _owned_by_nobody(rule, name.id, inventory)
+
+
+def _owned_by_nobody(rule: Rule, named: str, inventory: Inventory) -> Iterator[Finding]:
+    """Of other tenants and providers the directory tells nothing; it holds the applications with a role or group."""
+    owner, name = parted(named)
+    if inventory.account(owner) is not None:
+        return
+    tenant = owner.partition("/")[0]
+    elsewhere = all(account.principal.tenant != tenant for account in inventory.accounts)
+    yield rule.finding(
+        Severity.NOTE if elsewhere else Severity.WARNING,
+        Kind.UNKNOWN_ID,
+        f"the directory has no account `{owner}`, whose run `{name}` {rule.what} is about",
+        at=named,
+        hint="another provider may know it; this directory does not"
+        if elsewhere
+        else "correct it; an application is known once it has a role or a group",
+    )
 
 
 def idle(rules: tuple[Rule, ...], recorded: Usage | None, tested: Usage | None) -> Iterator[Finding]:

@@ -12,9 +12,11 @@ from functools import partial
 
 from cedarpy import pst
 
+from remit.model.decision import Circumstances
 from remit.model.estate import Estate
 from remit.model.explanation import Means
 from remit.model.identity import Authentication, Device, Identity, Kind
+from remit.model.job import ASKED_OUTSIDE, job, parted
 from remit.policy.facts import ACT_AS, Question
 from remit.policy.why.demands import Ask, Demand, demand_of, texts
 from remit.policy.why.fixes import Situation, Ways, both, either, one
@@ -25,6 +27,7 @@ from remit.policy.why.trees import named, path
 
 _LOGIN = "remit login"
 _NOW = ("context", "now")
+_RUN = "j-00000000000000000000000000"
 _DEVICE = {
     "managed": "a device that the company manages",
     "compliant": "a device that keeps the company's rules",
@@ -166,9 +169,16 @@ def _membership(scene: Scene, groups: pst.Expr, *, wanted: bool) -> Ways:
     if len(names) != len(literals):
         return ()
     if wanted:
-        return either(_member(name, wanted=True) for name in names)
-    held = scene.situation.identity.groups | scene.situation.identity.roles
-    return both(_member(name, wanted=False) for name in names if name.id in held)
+        return either(
+            _running(scene, name.id) if str(name.type) == "Job" else _member(name, wanted=True) for name in names
+        )
+    identity, inside = scene.situation.identity, scene.situation.circumstances.job_name
+    held = identity.groups | identity.roles | {job(identity.principal.key, inside)}
+    return both(
+        _outside(inside) if str(name.type) == "Job" else _member(name, wanted=False)
+        for name in names
+        if name.id in held
+    )
 
 
 def _member(name: pst.EntityUid, *, wanted: bool) -> Ways:
@@ -186,6 +196,22 @@ def _member(name: pst.EntityUid, *, wanted: bool) -> Ways:
     return ()
 
 
+def _running(scene: Scene, wanted: str) -> Ways:
+    """From within a run of the caller's own: nobody gets into another's, and Remit itself is asked from within none."""
+    owner, name = parted(wanted)
+    if owner != scene.situation.identity.principal.key or scene.question.operation.action.id in ASKED_OUTSIDE:
+        return ()
+    what, command = f"from within the run `{name}`", f"remit run --name {name} -- …"
+    edit = partial(_around, lambda found: replace(found, job=_RUN, job_name=name))
+    return one(Means.RUN, what, "job", edit, value=wanted, command=command)
+
+
+def _outside(name: str) -> Ways:
+    """No means of the caller's own: whoever forbids a run something says in its `@refusal` what is to be done."""
+    edit = partial(_around, lambda found: replace(found, job="", job_name=""))
+    return one(Means.OTHER, f"from outside of the run `{name}`", "job", edit)
+
+
 def _tag(tag: str, value: str, what: str, *, weak: bool = False) -> Ways:
     def edited(found: Identity) -> Identity:
         return replace(found, attributes=tuple(sorted({**dict(found.attributes), tag: value}.items())))
@@ -196,6 +222,10 @@ def _tag(tag: str, value: str, what: str, *, weak: bool = False) -> Ways:
 def _home(value: str) -> Ways:
     edit = partial(_being, lambda found: replace(found, guest=True, home=value))
     return one(Means.OTHER, f"a guest from `{value}`", "guest", edit, value=value)
+
+
+def _around(change: Callable[[Circumstances], Circumstances], situation: Situation) -> Situation:
+    return replace(situation, circumstances=change(situation.circumstances))
 
 
 def _being(change: Callable[[Identity], Identity], situation: Situation) -> Situation:

@@ -20,6 +20,7 @@ _COSTS = {
     Means.SIGN_IN: 10,
     Means.TIME: 20,
     Means.WORK: 20,
+    Means.RUN: 20,
     Means.GRANT: 30,
     Means.PLACE: 40,
     Means.DEVICE: 40,

@@ -144,8 +144,9 @@ class _Sight:
     def __init__(self, hearing: Hearing, question: Question) -> None:
         self._context = json.loads(hearing.facts.context(question))
         action, target, principal = question.operation.action, question.target, hearing.facts.principal
+        within = f", within Job::{quoted(hearing.facts.job)}" if hearing.facts.job else ""
         self._variables = {
-            "principal": f"{principal['type']}::{quoted(principal['id'])}",
+            "principal": f"{principal['type']}::{quoted(principal['id'])}{within}",
             "action": f"{quoted(action.id)}, of the group {quoted(action.group)}",
             "resource": f"{target['type']}::{quoted(target['id'])}",
         }
