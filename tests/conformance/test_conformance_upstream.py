@@ -13,6 +13,7 @@ KINDS = [
     # how the lab refuses, REST status, gRPC status, the cause
     ({"kind": "iam", "permission": "aiplatform.nasJobs.list"}, 403, grpc.StatusCode.PERMISSION_DENIED, "iam"),
     ({"kind": "api_disabled"}, 403, grpc.StatusCode.PERMISSION_DENIED, "api_disabled"),
+    ({"kind": "perimeter"}, 403, grpc.StatusCode.PERMISSION_DENIED, "firewall"),
     ({"kind": "quota"}, 429, grpc.StatusCode.RESOURCE_EXHAUSTED, "quota"),
 ]
 

@@ -1,7 +1,7 @@
 """A job in which everything fails that can, each with the client that a job has, and what `diagnose` makes of it.
 
-python jobs_failing.py CONTROL IMDS DSN DATABASE: the lab's control door, its metadata service, Remit's door for the
-database, and the database itself. One line of JSON for each failure: its name, the diagnosis, the exception's own text.
+python jobs_failing.py CONTROL IMDS DSN DATABASE PROXY CA: the lab's control door, its metadata service, Remit's door for
+the database, the database itself, and the clouds without Remit: the lab's proxy and its authority. One line of JSON for each failure: its name, the diagnosis, the exception's own text.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
 import remit  # noqa: E402
 import remit.database  # noqa: E402
 
-CONTROL, IMDS, DSN, DATABASE = sys.argv[1:]
+CONTROL, IMDS, DSN, DATABASE, PROXY, CA = sys.argv[1:]
 PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
 BUNDLE = os.environ["REQUESTS_CA_BUNDLE"]
 ACCOUNT = "https://contosofraudtest.blob.core.windows.net"
@@ -64,14 +64,24 @@ def fails(name, action):
 
 
 @contextlib.contextmanager
-def straight():
-    """Past every proxy, as where a company's own DNS is asked."""
-    before = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update(dict.fromkeys(before, "*"))
+def changed(**variables):
+    """With other variables in the environment, which requests reads with every call."""
+    before = {name: os.environ[name] for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
         os.environ.update(before)
+
+
+def straight():
+    """Past every proxy, as where a company's own DNS is asked."""
+    return changed(NO_PROXY="*", no_proxy="*")
+
+
+def alone():
+    """Without the gateway, which would put the right token in the place of a wrong one."""
+    return changed(HTTPS_PROXY=PROXY, https_proxy=PROXY, REQUESTS_CA_BUNDLE=CA)
 
 
 class Fixed:
@@ -140,11 +150,21 @@ def cloud_storage():
         )
 
     service = "storage.googleapis.com"
-    for name, kind in (("iam", "iam"), ("expired", "token_expired"), ("throttled", "quota")):
+    kinds = {
+        "iam": "iam",
+        "expired": "token_expired",
+        "throttled": "quota",
+        "firewall": "perimeter",
+        "firewall of a bucket": "ip_filter",
+    }
+    for name, kind in kinds.items():
         wrong = {"service": service, "kind": kind, "permission": "storage.objects.get"}
         with broken({"refuse": {"service": service}}, refuse=wrong):
             fails(f"Storage {name}", read())
     fails("Storage token", read(Mine("ya29.of-another-party")))
+    fails(
+        "Storage audience", read(Mine(DefaultAzureCredential().get_token("https://storage.azure.com/.default").token))
+    )
     with straight():
         given = {"client_options": {"api_endpoint": "https://storage.googleapis.com.invalid"}}
         fails("Storage dns", read(Mine("none"), **given))
@@ -154,12 +174,13 @@ def cloud_storage():
 
 
 def vertex():
-    """Vertex AI, by Google's own client over REST."""
+    """Vertex AI, by Google's own client over REST and gRPC."""
     host = "us-central1-aiplatform.googleapis.com"
     parent = f"projects/{PROJECT}/locations/us-central1"
 
-    def models(host=host):
-        client = ModelServiceClient(transport="rest", client_options={"api_endpoint": host})
+    def models(host=host, credentials=None, transport="rest"):
+        options = {"api_endpoint": host}
+        client = ModelServiceClient(credentials=credentials, transport=transport, client_options=options)
         return lambda: list(client.list_models(parent=parent, retry=None, timeout=20))
 
     def launches_too_much():
@@ -172,9 +193,14 @@ def vertex():
 
     fails("Vertex refused", launches_too_much)
     service = "aiplatform.googleapis.com"
-    for name, kind in (("iam", "iam"), ("throttled", "quota"), ("expired", "token_expired")):
+    kinds = {"iam": "iam", "throttled": "quota", "expired": "token_expired", "firewall": "perimeter"}
+    for name, kind in kinds.items():
         with broken({"refuse": {"service": service}}, refuse={"service": service, "kind": kind}):
             fails(f"Vertex {name}", models())
+            fails(f"Vertex {name} over gRPC", models(transport="grpc"))
+    with alone():
+        other = DefaultAzureCredential().get_token("https://storage.azure.com/.default").token
+        fails("Vertex audience", models(credentials=Mine(other)))
     with straight():
         fails("Vertex dns", models(f"{host}.invalid"))
     os.environ["REQUESTS_CA_BUNDLE"] = certifi.where()

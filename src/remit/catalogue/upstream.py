@@ -4,7 +4,8 @@ A refusal is told by its `ErrorInfo` where it has one (REST), else by the older 
 which is all that a gRPC status has. Nothing is decided on it: it goes into the record and into a header, so that a
 guess is worth having, and a text that fits nothing is `UNKNOWN`.
 Sources: google/api/error_reason.proto, google/rpc/error_details.proto, cloud.google.com/apis/design/errors,
-cloud.google.com/storage/docs/json_api/v1/status-codes, cloud.google.com/storage/docs/xml-api/reference-status.
+cloud.google.com/storage/docs/json_api/v1/status-codes, cloud.google.com/storage/docs/xml-api/reference-status,
+cloud.google.com/vpc-service-controls/docs/troubleshooting.
 """
 
 import json
@@ -49,8 +50,8 @@ _BY_REASON: Mapping[str, tuple[Cause, str]] = MappingProxyType(
         "CREDENTIAL_TYPE_UNSUPPORTED": (Cause.TOKEN, ""),
         "JWT_TOKEN_INVALID": (Cause.TOKEN, ""),
         "OVERLOADED_CREDENTIALS": (Cause.TOKEN, ""),
-        # An organisation's rules that are about neither place nor permission: named, and not guessed at.
-        "SECURITY_POLICY_VIOLATED": (Cause.UNKNOWN, "uid"),
+        "SECURITY_POLICY_VIOLATED": (Cause.FIREWALL, "uid"),  # VPC Service Controls
+        # An organisation's rules that are about neither place, network nor permission: named, and not guessed at.
         "ORG_RESTRICTION_VIOLATION": (Cause.UNKNOWN, ""),
         "RESOURCE_USAGE_RESTRICTION_VIOLATED": (Cause.UNKNOWN, "service"),
     }
@@ -65,6 +66,8 @@ _BY_OLD_REASON: Mapping[str, Cause] = MappingProxyType(
         "rateLimitExceeded": Cause.QUOTA,
         "userRateLimitExceeded": Cause.QUOTA,
         "insufficientPermissions": Cause.TOKEN,
+        "SecurityPolicyViolated": Cause.FIREWALL,
+        "vpcServiceControls": Cause.FIREWALL,
         "UserProjectAccessDenied": Cause.WRONG_PROJECT,
         "userProjectAccessDenied": Cause.WRONG_PROJECT,
     }
@@ -74,6 +77,8 @@ _PERMISSION = r"[a-z][A-Za-z0-9]*(?:\.[A-Za-z0-9]+){1,4}"
 _BY_TEXT = tuple(
     (cause, re.compile(pattern))
     for cause, pattern in (
+        (Cause.FIREWALL, r"vpcServiceControlsUniqueIdentifier: ([A-Za-z0-9_-]+)"),
+        (Cause.FIREWALL, r"prohibited by organization's policy|violates VPC Service Controls|IP filtering condition"),
         (Cause.API_DISABLED, r"has not been used in project .*/apis/(?:api|library)/([a-z0-9.-]+)"),
         (Cause.API_DISABLED, r"([A-Z][A-Za-z ]{1,60} API) has not been used in project"),
         (Cause.API_DISABLED, r"requires billing to be enabled"),

@@ -1,6 +1,7 @@
-"""How the lab's Google says no: one exception, rendered as JSON or as a gRPC status.
+"""How the lab's Google says no: one exception, rendered as JSON, as a gRPC status, or as Storage's XML.
 
-Which refusal has which details is in `refusals`. Sources: google/rpc/status.proto, google/rpc/error_details.proto.
+Which refusal has which details is in `refusals`. Sources: google/rpc/status.proto, google/rpc/error_details.proto,
+cloud.google.com/storage/docs/xml-api/reference-status.
 """
 
 import json
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import escape
 
 import grpc
 from google.protobuf import json_format
@@ -35,7 +37,8 @@ class CloudError(Exception):
     """A refusal or failure of a Google API (google.rpc.Code, as both transports show it).
 
     `details`: messages of google.rpc in their JSON form with `@type`; `errors`: the older list that Storage still
-    answers, over REST alone; `http`: the HTTP status where it is not the code's own.
+    answers, over REST alone; `http`: the HTTP status where it is not the code's own; `in_xml`: code and message where
+    Storage's XML API has others.
     """
 
     code: grpc.StatusCode
@@ -43,6 +46,7 @@ class CloudError(Exception):
     details: tuple[Detail, ...] = ()
     errors: tuple[Detail, ...] = ()
     http: int = 0
+    in_xml: tuple[str, str] = ("", "")
 
     @property
     def http_status(self) -> int:
@@ -62,9 +66,16 @@ class CloudError(Exception):
         """Google's error object: `{"error": {"code", "message", "status", "details"}}`."""
         error: dict[str, Any] = {"code": self.http_status, "message": self.message}
         error |= {"errors": list(self.errors)} if self.errors else {}
-        error |= {"status": self.code.name}
+        error |= {"status": self.code.name} if self.details or not self.errors else {}
         error |= {"details": list(self.details)} if self.details else {}
         return json.dumps({"error": error}).encode()
+
+    def xml(self) -> bytes:
+        """The error document of Storage's XML API."""
+        code, message = self.in_xml
+        code = code or ("AuthenticationRequired" if self.code is grpc.StatusCode.UNAUTHENTICATED else "AccessDenied")
+        inner = f"<Code>{code}</Code><Message>{escape(message or self.message)}</Message>"
+        return f"<?xml version='1.0' encoding='UTF-8'?><Error>{inner}</Error>".encode()
 
     def status(self) -> status_pb2.Status:
         """The status as gRPC carries it in `grpc-status-details-bin`."""

@@ -20,10 +20,11 @@ from remit.lab.api_surface import Call, Check
 from remit.lab.errors import CloudError
 from remit.lab.http import Handler, Request, Response
 from remit.lab.http_server import reply
-from remit.lab.refusals import KINDS, Refused, refusal
+from remit.lab.refusals import KINDS, OF_BUCKETS, STORAGE, Refused, refusal
 
 # Their methods are known, so what they refuse they refuse method by method, over gRPC as over REST.
 _SURFACES = frozenset({"aiplatform.googleapis.com", "logging.googleapis.com"})
+_JSON_API = ("/storage/", "/upload/", "/download/", "/batch/")  # what else is asked there is the XML API's
 
 
 class Clock:
@@ -52,7 +53,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Refusing:
-    """What one service refuses: `kind` of `refusals.KINDS`.
+    """What one service refuses: `kind` of `refusals.KINDS`, of Storage's `OF_BUCKETS` besides.
 
     `method`: the last part of a gRPC method's name, empty for all; `permission`: what an `iam` refusal names; `times`:
     how often yet, negative for as long as nobody clears it; `after`: how many calls pass first.
@@ -112,11 +113,17 @@ class Faults:
                 if fault.status:
                     return _broken(fault)
             if request.host not in _SURFACES and (refused := self.refusal(Refused(request.host))):
-                headers = {"content-type": "application/json; charset=UTF-8"} | refused.challenge
-                return Response(refused.http_status, refused.json(), headers)
+                return _refusal(request, refused)
             return await handler(request)
 
         return faulty
+
+
+def _refusal(request: Request, refused: CloudError) -> Response:
+    """In the form of the API that was asked."""
+    xml = request.host == STORAGE and not request.path.startswith(_JSON_API)
+    headers = {"content-type": f"application/{'xml' if xml else 'json'}; charset=UTF-8"} | refused.challenge
+    return Response(refused.http_status, refused.xml() if xml else refused.json(), headers)
 
 
 def _broken(fault: Fault) -> Response:
@@ -182,8 +189,9 @@ class Control:
         if kind is None:
             self._faults.refusing.pop(service, None)
             return
-        if kind not in KINDS:
-            raise CloudError(StatusCode.INVALID_ARGUMENT, f"kinds of refusals: {', '.join(sorted(KINDS))}")
+        kinds = {*KINDS, *(OF_BUCKETS if service == STORAGE else ())}
+        if kind not in kinds:
+            raise CloudError(StatusCode.INVALID_ARGUMENT, f"kinds of refusals: {', '.join(sorted(kinds))}")
         self._faults.refusing[service] = Refusing(
             kind,
             str(value.get("method", "")),

@@ -2,9 +2,14 @@
 
 Reasons: google/api/error_reason.proto; messages: cloud.google.com/apis/design/errors,
 cloud.google.com/docs/authentication/troubleshoot-adc, cloud.google.com/docs/quotas/troubleshoot,
-cloud.google.com/storage/docs/json_api/v1/status-codes. Sentences that Google does not document are ours.
+cloud.google.com/storage/docs/json_api/v1/status-codes. A perimeter's refusal as recorded: an API's in
+github.com/cloudquery/cloudquery/issues/1062, that of Storage's JSON in TensorFlow's exception in Google's notebook on
+TPUs in a perimeter, that of its XML in the tests of gitlab.com/gitlab-org/gitlab-runner. The sentence of a bucket's IP
+filter (cloud.google.com/storage/docs/ip-filtering-overview) as gcloud repeats it, its reason ours. Sentences that
+Google does not document are ours.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,11 +18,12 @@ from grpc import StatusCode
 from remit.lab import contoso
 from remit.lab.errors import CloudError, Detail, error_info
 
+STORAGE = "storage.googleapis.com"
 _SERVICES = {"resourcemanager": "cloudresourcemanager"}
 _TITLES = {
     "aiplatform.googleapis.com": "Vertex AI API",
     "logging.googleapis.com": "Cloud Logging API",
-    "storage.googleapis.com": "Cloud Storage API",
+    STORAGE: "Cloud Storage API",
     "cloudresourcemanager.googleapis.com": "Cloud Resource Manager API",
 }
 _SEE = "Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project."
@@ -72,13 +78,14 @@ def unauthenticated(reason: str, method: str = "") -> CloudError:
 
 
 def refusal(kind: str, refused: Refused) -> CloudError:
-    """The refusal of a kind of `KINDS`; Storage adds its older list and its own statuses."""
-    make, reason = KINDS[kind]
+    """The refusal of a kind of `KINDS`, or of `OF_BUCKETS`; Storage adds its older list and its own statuses."""
+    make, reason = {**KINDS, **OF_BUCKETS}[kind]
     made = make(refused)
-    if refused.service == "storage.googleapis.com":
+    if refused.service == STORAGE:
         domain = "usageLimits" if kind in {"quota", "api_disabled"} else "global"
         made.errors = ({"message": made.message, "domain": domain, "reason": reason},)
         made.http = {"quota": 403, "location_policy": 412}.get(kind, 0)
+        made.details = () if kind == "perimeter" else made.details
     return made
 
 
@@ -187,6 +194,24 @@ def _user_project_denied(refused: Refused) -> CloudError:
     return CloudError(StatusCode.PERMISSION_DENIED, text, (_help("Google developer console IAM admin", url), info))
 
 
+def _perimeter(refused: Refused) -> CloudError:
+    """VPC Service Controls: the identifier is all that a caller learns, and what an administrator looks it up by."""
+    uid = secrets.token_urlsafe(39)
+    text = f"Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: {uid}"
+    violation = {"type": "VPC_SERVICE_CONTROLS", "description": uid}
+    failure = {"@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [violation]}
+    info = error_info(
+        "SECURITY_POLICY_VIOLATED", "googleapis.com", service=refused.service, uid=uid, consumer=refused.consumer
+    )
+    in_xml = ("SecurityPolicyViolated", "Request violates VPC Service Controls.")
+    return CloudError(StatusCode.PERMISSION_DENIED, text, (failure, info), in_xml=in_xml)
+
+
+def _ip_filter(_: Refused) -> CloudError:
+    text = "There is an IP filtering condition that is preventing access to the resource."
+    return CloudError(StatusCode.PERMISSION_DENIED, text)
+
+
 def _help(description: str, url: str) -> Detail:
     return {"@type": "type.googleapis.com/google.rpc.Help", "links": [{"description": description, "url": url}]}
 
@@ -196,8 +221,11 @@ KINDS: Mapping[str, tuple[Callable[[Refused], CloudError], str]] = {
     "consumer_invalid": (_consumer_invalid, "forbidden"),
     "iam": (_denied, "forbidden"),
     "location_policy": (_location_policy, "conditionNotMet"),
+    "perimeter": (_perimeter, "vpcServiceControls"),
     "quota": (_quota, "rateLimitExceeded"),
     "token_expired": (_expired, "authError"),
     "user_project_denied": (_user_project_denied, "forbidden"),
 }
 """Each kind with what makes it, and Storage's own word for it."""
+OF_BUCKETS: Mapping[str, tuple[Callable[[Refused], CloudError], str]] = {"ip_filter": (_ip_filter, "forbidden")}
+"""Those that Storage alone has."""

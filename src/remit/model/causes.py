@@ -15,6 +15,7 @@ class Cause(StrEnum):
     QUOTA = "quota"
     REGION = "region"
     WRONG_PROJECT = "wrong_project"
+    FIREWALL = "firewall"
     TOKEN = "token"
     UNKNOWN = "unknown"
 
@@ -22,7 +23,6 @@ class Cause(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     AUDIENCE = "audience"
-    FIREWALL = "firewall"
     DNS = "dns"
     TLS = "tls"
     THROTTLED = "throttled"

@@ -26,6 +26,7 @@ from typing import Any
 from remit.model.causes import Cause
 from remit.model.errors import NotSignedIn, Refused, RemitError
 from remit.model.reasons import Reason
+from remit.sdk import shown
 
 _DEEPEST = 32  # exceptions in one chain
 _LONGEST = 32 << 10  # characters of one text that are read
@@ -127,8 +128,17 @@ def diagnose(exception: BaseException) -> Failure:
             return replace(found, decision=said[1] if said else "")
     for found in (_refused(chain), _looked_up(chain, service)):
         if found:
-            return found
+            return found if found.decision else replace(found, decision=_permitted(chain))
     return Failure(Cause.UNKNOWN, service, f"`{type(exception).__name__}` is nothing that is known here")
+
+
+def _permitted(chain: Iterable[_Sign]) -> str:
+    """The decision that the gateway named on an answer: its permit, when it was the cloud that refused."""
+    for sign in chain:
+        with contextlib.suppress(Exception):  # what a library does on access is its own
+            if named := shown.decision(_has(sign.exception, "response")):
+                return named
+    return ""
 
 
 @contextlib.contextmanager
@@ -192,7 +202,9 @@ def _statuses(one: BaseException, response: object, text: str) -> Iterator[int]:
 
 
 def _codes(one: BaseException, text: str) -> Iterator[str]:
-    """Codes that clients keep (Azure's, SQLSTATE, Google's reasons), and those in the bodies of answers."""
+    """Codes that clients keep (Azure's, SQLSTATE, Google's reasons), those in bodies of answers, and the token's."""
+    with contextlib.suppress(Exception):  # what a library does on access is its own
+        yield from shown.faults(_has(one, "response"))
     for name in ("error_code", "sqlstate", "pgcode", "reason"):
         said = _has(one, name)
         said = _has(said, "value") or said  # an enumeration's

@@ -17,7 +17,6 @@ import json
 import os
 import socket
 import stat
-import struct
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from remit.model.errors import NotSignedIn
 from remit.model.secret import Secret
+from remit.sdk.peers import uid_of
 
 _LIFETIME = 24 * 3600  # seconds: a sign-in is renewed at least daily
 _MAXIMUM = 4 << 20  # bytes: a token cache of thousands of tokens
@@ -85,7 +85,7 @@ class Keeper:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_START)
             connection.connect(str(self._address))
-            if _peer_uid(connection) != os.getuid():
+            if uid_of(connection) != os.getuid():
                 raise NotSignedIn("the keeper's socket belongs to another user", hint=f"remove `{self._address}`")
             connection.sendall(line)
             with connection.makefile("rb") as answer:
@@ -119,11 +119,6 @@ def own_folder() -> Path:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise NotSignedIn(f"`{folder}` is not a folder of yours alone", hint=f"chmod 700 {folder}")
     return folder
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
 
 
 def _inode(address: Path) -> int | None:
@@ -163,7 +158,7 @@ class _Server:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if _peer_uid(connection) == os.getuid():
+            if uid_of(connection) == os.getuid():
                 entry = self._do(json.loads(await reader.readline()))
                 writer.write(json.dumps({"entry": entry}).encode() + b"\n")
                 await writer.drain()

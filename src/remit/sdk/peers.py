@@ -1,4 +1,4 @@
-"""Whose process is at the other end of a loopback connection (sock_diag(7), proc(5)).
+"""Whose process is at the other end of a connection on this machine (sock_diag(7), proc(5), unix(7)).
 
 The sidecar's doors stand on loopback, which all users of a host share: only the user who started it may enter. The
 kernel is asked about the one connection; where it does not answer, its list of all is read (`/proc/net/tcp` and
@@ -24,6 +24,7 @@ _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, po
 _ASKED = struct.Struct("=BBBxI")  # inet_diag_req_v2 to its socket id: family, protocol, extensions, states
 _SOCKET = struct.Struct("=4s16s16sIII")  # inet_diag_sockid: ports, local and remote address, interface, cookie
 _ANSWER = struct.Struct("=4x4s16s16s12x12xII")  # inet_diag_msg: the same, then timers and queues, user, inode
+_CREDENTIALS = struct.Struct("=3i")  # struct ucred: process, user, group
 _PATIENCE = 1.0  # seconds: the kernel answers at once
 _MOST = 8192  # bytes
 
@@ -42,6 +43,12 @@ def owner(client: tuple[str, int], server: tuple[str, int], tables: tuple[Path, 
             if (columns[_LOCAL], columns[_REMOTE]) in wanted:
                 return int(columns[_UID]) if columns[_INODE] != "0" else None
     return None
+
+
+def uid_of(connection: socket.socket) -> int:
+    """The user id of the process at the other end of a Unix connection: who listened or connected (unix(7))."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
 
 
 def tells(tables: tuple[Path, ...] = _TABLES) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
-from remit.lab import contoso
+from remit.lab import contoso, entra_scopes
 from remit.lab.api_surface import start_grpc
 from remit.lab.api_table import table
 from remit.lab.errors import CloudError
@@ -117,6 +117,7 @@ REASONS = {
     "consumer_invalid": (403, "CONSUMER_INVALID"),
     "iam": (403, "IAM_PERMISSION_DENIED"),
     "location_policy": (403, "LOCATION_ORG_POLICY_VIOLATED"),
+    "perimeter": (403, "SECURITY_POLICY_VIOLATED"),
     "quota": (429, "RATE_LIMIT_EXCEEDED"),
     "token_expired": (401, "ACCESS_TOKEN_EXPIRED"),
     "user_project_denied": (403, "USER_PROJECT_DENIED"),
@@ -170,7 +171,8 @@ def test_every_kind_on_demand_over_grpc(world, kind):
 
     for error in asyncio.run(tell()):
         wanted = refusal(kind, Refused(VERTEX, resource=MODEL, permission="aiplatform.endpoints.predict"))
-        assert (error.code(), error.details()) == (wanted.code, wanted.message)
+        said, wanted_said = (text.partition("Identifier: ")[0] for text in (error.details(), wanted.message))
+        assert (error.code(), said) == (wanted.code, wanted_said)
         status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
         details = [json_format.MessageToDict(each) for each in status.details]
         assert REASONS[kind][1] in {each.get("reason") for each in details}
@@ -195,6 +197,8 @@ def test_googles_client_library_reads_the_details(world):
         ("iam", 403, "forbidden", "global"),
         ("user_project_denied", 403, "forbidden", "global"),
         ("location_policy", 412, "conditionNotMet", "global"),
+        ("perimeter", 403, "vpcServiceControls", "global"),
+        ("ip_filter", 403, "forbidden", "global"),
     ],
 )
 def test_storage_adds_its_older_list(world, kind, status, reason, domain):
@@ -204,6 +208,84 @@ def test_storage_adds_its_older_list(world, kind, status, reason, domain):
     assert (answer.status, error["code"]) == (status, status)
     assert (error["errors"][0]["reason"], error["errors"][0]["domain"]) == (reason, domain)
     assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+def test_a_perimeter_tells_its_identifier_and_nothing_else(world):
+    world.tell(refuse={"service": VERTEX, "kind": "perimeter"})
+    error = json.loads(world.list().body)["error"]
+    failure, info = error["details"]
+    uid = info["metadata"]["uid"]
+    assert error["message"].endswith(f" vpcServiceControlsUniqueIdentifier: {uid}")
+    assert failure["@type"] == "type.googleapis.com/google.rpc.PreconditionFailure"
+    assert failure["violations"] == [{"type": "VPC_SERVICE_CONTROLS", "description": uid}]
+    assert info["metadata"] == {"service": VERTEX, "uid": uid, "consumer": "projects/100000000001"}
+    world.tell(refuse={"service": STORAGE, "kind": "perimeter"})
+    answer = world.ask(STORAGE, "GET", f"/storage/v1/b/{contoso.FRAUD_TEST.buckets[0]}/o/x")
+    assert set(json.loads(answer.body)["error"]) == {"code", "message", "errors"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        (
+            "perimeter",
+            403,
+            "<Code>SecurityPolicyViolated</Code><Message>Request violates VPC Service Controls.</Message>",
+        ),
+        ("ip_filter", 403, "<Code>AccessDenied</Code><Message>There is an IP filtering condition that"),
+        ("iam", 403, "<Code>AccessDenied</Code>"),
+        ("token_expired", 401, "<Code>AuthenticationRequired</Code>"),
+    ],
+)
+def test_storage_s_other_api_says_it_in_xml(world, kind, status, said):
+    world.tell(refuse={"service": STORAGE, "kind": kind, "permission": "storage.objects.get"})
+    answer = world.ask(STORAGE, "GET", f"/{contoso.FRAUD_TEST.buckets[0]}/x")
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/xml; charset=UTF-8")
+    assert said in answer.body.decode()
+
+
+def test_a_bucket_s_filter_is_no_api_s(world):
+    with pytest.raises(CloudError, match="kinds of refusals: api_disabled"):
+        world.tell(refuse={"service": VERTEX, "kind": "ip_filter"})
+
+
+# tokens of another kind: nobody tells the lab, it looks
+
+BEARER = 'Bearer realm="https://accounts.google.com/", error="invalid_token"'
+
+
+def _foreign(world, whose):
+    """An ID token of Google's of the very account, Entra's token for Blob Storage, another party's, garbage."""
+    if whose == "google":
+        return world.clouds.accounts.token(ENGINEER, f"https://{STORAGE}", full=True)
+    if whose == "entra":
+        tokens = world.clouds.entra.tokens
+        blob = entra_scopes.resource_of(tokens.registry, "https://storage.azure.com")
+        return tokens.for_machine(contoso.MANAGED_IDENTITIES[0], blob).token
+    return {"garbage": "x", "another": "ya29.of-another-party"}[whose]
+
+
+@pytest.mark.parametrize("whose", ["google", "entra", "garbage", "another"])
+def test_a_token_of_another_kind_is_not_taken(world, whose):
+    token = f"Bearer {_foreign(world, whose)}"
+    answer = world.list(token)
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["status"]) == (401, "UNAUTHENTICATED")
+    assert error["details"][0]["reason"] == "ACCESS_TOKEN_TYPE_UNSUPPORTED"
+    assert answer.headers["www-authenticate"] == BEARER
+    bucket = contoso.FRAUD_TEST.buckets[0]
+    for path in ("/storage/v1/b", f"/storage/v1/b/{bucket}", f"/storage/v1/b/{bucket}/o/x", f"/{bucket}/x"):
+        answer = world.ask(STORAGE, "GET", path, token=token)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, BEARER)
+        if path.startswith("/storage/"):
+            [said] = json.loads(answer.body)["error"]["errors"]
+            assert (said["message"], said["reason"], said["location"]) == (
+                "Invalid Credentials",
+                "authError",
+                "Authorization",
+            )
+        else:
+            assert b"<Code>AuthenticationRequired</Code>" in answer.body
 
 
 def test_only_so_often_only_this_method_only_after_so_many(world):

@@ -31,6 +31,13 @@ def test_an_example(text, installation, monkeypatch, capsys):
         found["engine"].dispose()
 
 
+def test_every_class_of_failure_has_its_row():
+    table = PAGE.partition("| failure |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)`", table, re.MULTILINE)
+    assert rows == ["iam", "expired", "audience", "firewall", "dns", "tls", "throttled"]
+    assert set(rows) <= set(Cause)
+
+
 def test_every_cause_is_explained():
     table = PAGE.partition("| `cause` |")[2].partition("\n\n")[0]
     assert {cause for cause in Cause if f"`{cause}`" not in table} == set()

@@ -1,11 +1,13 @@
 """Failures tell the truth: what clouds really answer, through the clients that really raise it."""
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import itertools
 import json
 import os
+import queue
 import socket
 import ssl
 import struct
@@ -17,6 +19,11 @@ from pathlib import Path
 import pytest
 
 import remit
+from remit.lab import contoso, entra_scopes
+from remit.lab.api_surface import start_grpc
+from remit.lab.faults import Refusing
+from remit.lab.iam import CLOUD_PLATFORM
+from remit.lab.service import Clouds
 from remit.model.causes import Cause
 from remit.model.errors import NotSignedIn, Refused, RemitError
 from remit.model.reasons import Reason
@@ -208,6 +215,127 @@ def test_every_row_of_the_table_has_its_source_and_words():
             "cause", "service", "codes", "text", "kinds", "status", "sure", "message", "hint", "who", "source",
         }  # fmt: skip
         assert {"codes", "text", "kinds", "status"} & set(row), row
+
+
+# what a refused request tells of itself
+
+
+def _jwt(claims):
+    return ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({}, claims, 0)
+    )
+
+
+NEVER, LONG_AGO = 4_000_000_000, 1_000_000_000
+STORAGE = "https://storage.googleapis.com/"
+INVALID = '{"error": {"code": 401, "message": "Invalid Credentials", "errors": [{"reason": "authError"}]}}'
+
+
+def by_request(token, url=f"{STORAGE}storage/v1/b/contoso/o/x", status=401, body=INVALID, **headers):
+    """As google-cloud-storage raises it: the answer, and the request that it answers."""
+    import requests
+    from google.api_core import exceptions
+
+    answer = requests.Response()
+    answer.status_code, answer._content, answer.url = status, body.encode(), url
+    answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+    answer.request = requests.Request("GET", url, headers={"Authorization": f"Bearer {token}"}).prepare()
+    return exceptions.from_http_response(answer)
+
+
+@pytest.mark.promise("T8")
+@pytest.mark.parametrize(
+    ("token", "cause"),
+    [
+        (_jwt({"aud": "https://storage.azure.com", "exp": NEVER}), Cause.AUDIENCE),  # Entra's
+        (_jwt({"aud": ["api://remit"], "exp": LONG_AGO}), Cause.AUDIENCE),
+        (_jwt({"aud": "32555940559.apps.googleusercontent.com", "exp": NEVER}), Cause.AUDIENCE),  # an ID token
+        (_jwt({"aud": "https://storage.googleapis.com.contoso.example/", "exp": NEVER}), Cause.AUDIENCE),
+        (_jwt({"exp": NEVER}), Cause.AUDIENCE),
+        (_jwt({"aud": STORAGE, "exp": LONG_AGO}), Cause.EXPIRED),  # a service account's own
+        (_jwt({"aud": STORAGE, "exp": NEVER}), Cause.TOKEN),
+        (_jwt({"aud": STORAGE, "exp": "soon"}), Cause.TOKEN),
+        (_jwt([]), Cause.TOKEN),
+        ("ya29.of-another-party", Cause.TOKEN),
+        ("a.b.c", Cause.TOKEN),
+        (f"e.{base64.urlsafe_b64encode(b'[' * 20_000).decode()}.x", Cause.TOKEN),
+        ("", Cause.TOKEN),
+    ],
+)
+def test_a_token_says_what_storage_does_not(token, cause):
+    found = diagnose(by_request(token))
+    assert (found.cause, found.service) == (cause, "Storage")
+    assert not token or token[:20] not in str(found)
+
+
+def test_only_a_401_of_google_s_is_explained_by_the_token():
+    entra = _jwt({"aud": "https://storage.azure.com", "exp": LONG_AGO})
+    assert diagnose(by_request(entra, status=403)).cause is Cause.TOKEN  # by its text
+    assert diagnose(by_request(entra, status=403, body="{}")).cause is Cause.IAM
+    assert diagnose(by_request(entra, url="https://api.contoso.example/x", body="{}")).cause is Cause.TOKEN
+
+
+def test_a_cloud_s_no_behind_the_gateway_names_the_permit():
+    error = by_request("x", status=403, body="{}", x_remit_decision=DECISION)
+    assert diagnose(error).decision == DECISION
+    assert "remit explain d-" in str(diagnose(error))
+    assert diagnose(by_request("x", status=403, body="{}", x_remit_decision="d-1; rm -rf")).decision == ""
+
+
+VERTEX = "aiplatform.googleapis.com"
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory):
+    """The lab's Vertex AI over gRPC, and what it holds."""
+    found, ready, over = Clouds(tmp_path_factory.mktemp("clouds")), queue.Queue(), threading.Event()
+
+    async def serve():
+        server, port = await start_grpc([found.vertex.surface.grpc])
+        ready.put(port)
+        await asyncio.to_thread(over.wait)
+        await server.stop(None)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    yield found, ready.get()
+    over.set()
+    thread.join()
+
+
+@pytest.mark.promise("T8")
+@pytest.mark.parametrize(
+    ("wrong", "cause", "hint"),
+    [
+        ("iam", Cause.IAM, "give it a role"),
+        ("token_expired", Cause.EXPIRED, "remit.google.Credentials"),
+        ("audience", Cause.AUDIENCE, "remit run"),
+        ("perimeter", Cause.FIREWALL, "a role does not help"),
+        ("quota", Cause.THROTTLED, "ask less often"),
+    ],
+)
+def test_vertex_over_grpc_by_google_s_own_client(clouds, wrong, cause, hint):
+    import grpc
+    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient, transports
+
+    lab, port = clouds
+    if wrong == "audience":
+        blob = entra_scopes.resource_of(lab.entra.tokens.registry, "https://storage.azure.com")
+        token = lab.entra.tokens.for_machine(contoso.MANAGED_IDENTITIES[0], blob).token
+    else:
+        account = contoso.account("ml-engineer", contoso.FRAUD_TEST)
+        token, _ = lab.iam.mint(email=account, scopes=(CLOUD_PLATFORM,), lifetime=600)
+        lab.faults.refusing[VERTEX] = Refusing(wrong)
+    parent = "projects/contoso-fraud-test/locations/us-central1"
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+            client = ModelServiceClient(transport=transports.ModelServiceGrpcTransport(channel=channel))
+            given = [("authorization", f"Bearer {token}")]
+            error = caught(lambda: client.list_models(parent=parent, retry=None, timeout=60, metadata=given))
+    finally:
+        lab.faults.refusing.clear()
+    found = diagnose(error)
+    assert (found.cause, found.service, hint in found.hint) == (cause, "Vertex", True), found
 
 
 # on the way

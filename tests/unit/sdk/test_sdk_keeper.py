@@ -96,7 +96,7 @@ def test_another_user_is_not_answered(runtime_folder, monkeypatch):
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(address)), daemon=True)
     thread.start()
     _until(lambda: Keeper(address).get() is not None)
-    monkeypatch.setattr(keeper, "_peer_uid", lambda connection: os.getuid() + 1)
+    monkeypatch.setattr(keeper, "uid_of", lambda connection: os.getuid() + 1)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(address))
         with contextlib.suppress(ConnectionError):  # it hangs up before it reads
