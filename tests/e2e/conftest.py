@@ -274,7 +274,8 @@ class World:
             files = [*spool.pending().values(), *([spool.log] if spool.log.exists() else [])]
             lines = [line for path in files for line in path.read_bytes().splitlines()]
             lines += [row for number in store.numbers() for row in store.rows(number)]
-        return [json.loads(line) for line in lines if text.encode() in line]
+        events = [json.loads(line) for line in lines if text.encode() in line]
+        return [{key: value for key, value in event.items() if value is not None} for event in events]
 
     @contextmanager
     def sealing_waits(self) -> Iterator[None]:

@@ -73,11 +73,12 @@ class Estate:
         self.config.parent.mkdir()
         self.url = ""
 
-    def remit(self, *arguments: str, config: Path | None = None) -> Ran:
-        """A command as the administrator."""
+    def remit(self, *arguments: str, config: Path | None = None, person: Person | None = None) -> Ran:
+        """A command as the administrator. `person`: whose sign-in at Remit there is."""
+        hers = {name: person._environment[name] for name in ("XDG_RUNTIME_DIR", "REMIT_STORE")} if person else {}
         done = subprocess.run(
             self._command(arguments, config),
-            env=self.administrator,
+            env={**self.administrator, **hers},
             capture_output=True,
             text=True,
             check=False,
@@ -266,6 +267,28 @@ def test_somebody_signs_in_and_launches_and_somebody_else_does_not(served: Estat
     assert not [path for path in files if re.search(rb"private_key_id|client_secret", path.read_bytes())]
 
 
+@pytest.mark.promise("V3")
+@pytest.mark.promise("V4")
+def test_somebody_who_is_signed_in_verifies_as_themselves(served: Estate) -> None:
+    nobody = served.remit("trust", "verify", "--as-me")
+    assert nobody.code == 2
+    assert "hint: run `remit login --url URL`" in nobody.err
+    dana = served.person("dana")
+    dana.sign_in("--url", served.url)
+    found = dana.remit("trust", "verify", "--as-me", "--role", "MLEngineer", "--json", "--config", str(served.config))
+    assert found.code == 0, found.out + found.err
+    walked = [hop for hop in json.loads(found.out)["hops"] if hop["role"] and "dana@contoso.example" in hop["said"]]
+    assert [hop["name"] for hop in walked] == ["sign-in", "policy", "entra-obo", "google-sts", "google-iam"]
+    decision = re.search(r"recorded as `(d-[0-9a-z]{26})`", walked[1]["said"])
+    assert decision is not None
+    told = dana.remit("explain", decision[1], "--json")  # by the installation that serves
+    assert json.loads(told.out)["decision"] == decision[1], told.err
+    entries = Path(served.lab.folder, "cloud_audit.jsonl").read_text("utf-8").splitlines()
+    used = [json.loads(line)["protoPayload"] for line in entries if "ListModels" in line]
+    assert any("0d000000-0000-4000-8000-000000000001" in json.dumps(each) for each in used)  # and the probe beside her
+    assert any("trust-verify" in json.dumps(each) for each in used)
+
+
 @pytest.mark.promise("V19")
 def test_somebody_new_stands_in_the_file_and_works_once_it_is_applied(served: Estate) -> None:
     sam = served.person("sam")
@@ -312,7 +335,9 @@ def test_the_estate_is_read_into_a_file_with_which_nothing_is_to_do(served: Esta
 
 def test_the_doctor_finds_an_estate_well_and_leaves_it_as_it_was(served: Estate) -> None:
     before = [one["id"] for one in served.graph("applications")]
-    found = served.remit("doctor", "--live", "--allow-changes", "--json")
+    dana = served.person("dana")
+    dana.sign_in("--url", served.url)
+    found = served.remit("doctor", "--live", "--as-me", "--allow-changes", "--json", person=dana)
     told = json.loads(found.out)
     assert [check for check in told["checks"] if check["state"] not in {"pass", "not asked"}] == [], found.err
     assert (found.code, told["well"]) == (0, True)

@@ -31,7 +31,7 @@ from remit.assembly import evidence, rooms
 from remit.assembly.databases import database
 from remit.assembly.guard import AccessLogWatch, GuardedRecorder
 from remit.assembly.identity import Who, who
-from remit.assembly.offers import Offers
+from remit.assembly.offers import offers_of
 from remit.assembly.policies import PolicyWatch
 from remit.assembly.questions import GrantKeeping, Questions, questions
 from remit.assembly.replay import version_of
@@ -165,7 +165,7 @@ def _endpoints(  # noqa: PLR0917 - one for each part of the house
         answered=Answered(learn),
         database=doors,
         token=Token(
-            Exchange(fitted, Offers(settings.estate, settings.credentials.azure)),
+            Exchange(fitted, offers_of(settings)),
             rooms.now,
             settings.identity.entra.tenant,
         ),

@@ -18,6 +18,7 @@ from remit.assembly.doctor_checks import Check, State
 from remit.assembly.doctor_scratch import Scratch
 from remit.credentials.hop import cloud_client
 from remit.model.errors import HopFailed, RemitError, SettingsInvalid, TrustBroken
+from remit.model.secret import UnverifiedToken
 from remit.settings.read import Settings, read
 from remit.trust.applying.patience import Tell
 from remit.trust.clouds.administrator import Administrator
@@ -37,16 +38,21 @@ class Timed:
     took: float
 
 
-async def examined(config: Path, *, changes: bool, tell: Tell) -> AsyncIterator[Timed]:
-    """Every check as it is made. `changes`: whether something may be made and removed again."""
+async def examined(
+    config: Path, *, changes: bool, tell: Tell, me: UnverifiedToken | None = None
+) -> AsyncIterator[Timed]:
+    """Every check as it is made.
+
+    `changes`: whether something may be made and removed again; `me`: as in `trust_verifying.verified`.
+    """
     last = time.monotonic()
-    async for check in _all(config, changes=changes, tell=tell):
+    async for check in _all(config, changes=changes, tell=tell, me=me):
         now = time.monotonic()
         yield Timed(check if check.well or check.cure else replace(check, cure=_ABOVE), now - last)
         last = now
 
 
-async def _all(config: Path, *, changes: bool, tell: Tell) -> AsyncIterator[Check]:
+async def _all(config: Path, *, changes: bool, tell: Tell, me: UnverifiedToken | None) -> AsyncIterator[Check]:
     settings: Settings | None = None
     yield machine.python()
     yield machine.proxy(os.environ)
@@ -69,7 +75,7 @@ async def _all(config: Path, *, changes: bool, tell: Tell) -> AsyncIterator[Chec
     async with cloud_client() as client:
         async for check in Access(client, tokens, settings.trust)():
             yield check
-        async for check in _hops(settings):
+        async for check in _hops(settings, me):
             yield check
         yield await _plan(settings)
         if changes:
@@ -111,7 +117,7 @@ def _file(settings: Settings) -> Iterator[Check]:
         yield Check("file", "policies", State.PASS, "they fit the schema")
 
 
-async def _hops(settings: Settings) -> AsyncIterator[Check]:
+async def _hops(settings: Settings, me: UnverifiedToken | None) -> AsyncIterator[Check]:
     """As `remit trust verify`, from the machine that runs Remit: the hops begin with its managed identity."""
     if settings.trust.pending:
         yield Check("hops", "all", State.SKIPPED, "applications are yet to be registered", _APPLY)
@@ -125,7 +131,7 @@ async def _hops(settings: Settings) -> AsyncIterator[Check]:
         yield Check("hops", "managed identity", State.SKIPPED, said, cure)
         return
     try:
-        report = await trust_verifying.verified(settings)
+        report = await trust_verifying.verified(settings, me=me)
     except RemitError as error:
         yield Check("hops", "all", State.FAIL, error.message, error.hint or "`remit trust verify` tells more")
         return
@@ -151,6 +157,7 @@ def _verified(report: Report) -> Iterator[Check]:
         yield Check("agreement", "permissions", State.SKIPPED, said, "mend the hops")
     else:
         yield Check("agreement", "permissions", State.PASS, "Entra, the policy and IAM agree")
+    yield from (Check("agreement", "not looked at", State.APART, said) for said in report.unseen)
 
 
 async def _plan(settings: Settings) -> Check:

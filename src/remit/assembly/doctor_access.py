@@ -30,6 +30,7 @@ _GRAPH = "https://graph.microsoft.com/v1.0"
 _PROBES: Mapping[str, str] = {
     "Application.Read.All": "applications?$top=1&$select=id",
     "AuditLog.Read.All": "auditLogs/directoryAudits?$top=1",
+    "DelegatedPermissionGrant.Read.All": "oauth2PermissionGrants?$top=1",
 }
 """Permission of `entra.READS` → what cannot be read without it."""
 _ROLES: Mapping[str, tuple[str, ...]] = {

@@ -15,17 +15,29 @@ from remit.model.estate import Estate
 from remit.model.identity import Identity
 from remit.model.operation import Request
 from remit.model.reasons import Reason
+from remit.settings.read import Settings
 
 _SCOPES: dict[Literal["write", "read"], str] = {"write": STORAGE, "read": STORAGE_READ}
 _SERVICES = {Target.BLOB: "storage", Target.POSTGRESQL: "postgresql", Target.SQL: "sql"}
 
 
+def offers_of(settings: Settings) -> "Offers":
+    """What one installation has to give."""
+    grants = [name for account in settings.trust.accounts for name in account.grants]
+    parts = (name.removeprefix("buckets/") for name in grants if name.startswith("buckets/") and name.endswith("/"))
+    return Offers(settings.estate, settings.credentials.azure, tuple(dict.fromkeys(parts)))
+
+
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Implements `access.exchange.Offers` for one estate. `lines`: of applications at Azure, in their order."""
+    """Implements `access.exchange.Offers` for one estate.
+
+    `lines`: of applications at Azure, in their order; `parts`: `BUCKET/PREFIX/` below which accounts hold something.
+    """
 
     estate: Estate
     lines: tuple[AzureLine, ...] = ()
+    parts: tuple[str, ...] = ()
 
     def offers(self, identity: Identity, audience: Audience) -> Sequence[Offer]:
         """The tokens for an audience, the widest first; raises `Refused` when there is none for this identity."""
@@ -37,8 +49,9 @@ class Offers:
         found = self.estate.project(audience.project)
         if found is None or not found.buckets:
             raise Refused(Reason.RESOURCE_UNKNOWN, f"no bucket of a project `{audience.project}` is known")
+        names = (*found.buckets, *(each for each in self.parts if each.partition("/")[0] in found.buckets))
         return [
-            Offer(found.buckets, partial(storage_request, self.estate, mode=mode), (scope,))
+            Offer(names, partial(storage_request, self.estate, mode=mode), (scope,))
             for mode, scope in _SCOPES.items()
             if mode == "read" or not audience.reading
         ]

@@ -55,8 +55,11 @@ def _provider(known: TrustSettings) -> list[Thing]:
 
 
 def _things(settings: TrustSettings, second: str) -> list[Thing]:
-    """What would be wanted; the policy has no say in what there is, and the second audience is known by its id."""
-    things = wanted(settings, lambda _email, _project: ())
+    """What would be wanted; the policy has no say in what there is, and the second audience is known by its id.
+
+    Whom the managed identity trusts is none of a file's words, and left to the plan.
+    """
+    things = [one for one in wanted(settings, lambda _email, _project: ()) if one.address.kind != "azure.identity"]
     return [
         replace(thing, fields={**thing.fields, "appId": second}) if thing.address == _SECOND else thing
         for thing in things

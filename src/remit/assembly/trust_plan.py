@@ -12,6 +12,7 @@ from pathlib import Path
 
 from remit.assembly import rooms
 from remit.assembly.trust import REVIEW_LIFETIME, ApplicationReviewer, PolicyWants
+from remit.assembly.trust_databases import AsDoor
 from remit.credentials.cache import TokenCache, cache_key
 from remit.credentials.hop import Token, cloud_client
 from remit.model.secret import AccessToken
@@ -24,12 +25,13 @@ from remit.trust.applying.journal import made
 from remit.trust.applying.patience import Tell
 from remit.trust.applying.reviewed import keep
 from remit.trust.applying.rollback import Undone
-from remit.trust.clouds import azure, entra, google
+from remit.trust.clouds import azure, entra, google, sql
 from remit.trust.clouds.administrator import Administrator, Credential
 from remit.trust.clouds.asking import Asking
 from remit.trust.clouds.entra_graph import SCOPE as GRAPH
 from remit.trust.clouds.itself import Itself
 from remit.trust.clouds.port import Cloud, Tokens
+from remit.trust.clouds.sql_login import AsAdministrator
 from remit.trust.desired import wanted
 from remit.trust.desired.limits import limits
 from remit.trust.planning.diff import plan
@@ -39,9 +41,19 @@ from remit.trust.things import Address, Found, Ref, Thing
 
 _FLOOR = 60.0  # seconds that a token must still live: longer than any question takes
 
-NEEDS: Mapping[str, Mapping[str, str]] = {"entra": entra.NEEDS, "google": google.NEEDS, "azure": azure.NEEDS}
+NEEDS: Mapping[str, Mapping[str, str]] = {
+    "entra": entra.NEEDS,
+    "google": google.NEEDS,
+    "azure": azure.NEEDS,
+    "sql": sql.NEEDS,
+}
 """Cloud → permission or role → why, to apply."""
-READS: Mapping[str, Mapping[str, str]] = {"entra": entra.READS, "google": google.READS, "azure": azure.READS}
+READS: Mapping[str, Mapping[str, str]] = {
+    "entra": entra.READS,
+    "google": google.READS,
+    "azure": azure.READS,
+    "sql": sql.READS,
+}
 """The same, to plan."""
 
 
@@ -112,16 +124,28 @@ class _Own:
         return ManagedIdentityCredential(client_id=self._settings.credentials.managed_identity)
 
 
+def named_secrets(settings: Settings) -> frozenset[str]:
+    """App ids of which remit.yaml names a file with a secret."""
+    return frozenset(one.client for one in settings.identity.providers if one.secret_file)
+
+
 @contextlib.asynccontextmanager
 async def open_clouds(settings: Settings, tokens: Tokens) -> AsyncIterator[Mapping[str, Cloud]]:
-    """The three clouds by name, asked with these tokens."""
+    """The clouds by name, asked with these tokens; databases as their administrator, or as Remit's own roles there."""
     async with cloud_client() as client:
         found: tuple[Cloud, ...] = (
-            entra.Entra(client, tokens, ours=lambda: made(folder(settings))),
+            entra.Entra(client, tokens, ours=lambda: made(folder(settings)), secrets=named_secrets(settings)),
             google.Google(Asking(client, tokens, google.SCOPE), settings.trust),
             azure.Azure(Asking(client, tokens, azure.SCOPE), settings.trust),
+            databases(settings, tokens),
         )
         yield {cloud.name: cloud for cloud in found}
+
+
+def databases(settings: Settings, tokens: Tokens) -> sql.Databases:
+    """PostgreSQL, asked by whoever these tokens are of."""
+    login = AsAdministrator(tokens) if isinstance(tokens, Administrator) else AsDoor(settings)
+    return sql.Databases(settings.trust, settings.file.parent, login)
 
 
 @dataclass(frozen=True, slots=True)

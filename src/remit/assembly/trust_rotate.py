@@ -33,7 +33,7 @@ from remit.trust.applying.journal import alone
 from remit.trust.applying.patience import Sleep, Tell
 from remit.trust.clouds.asking import Asking
 from remit.trust.clouds.entra_graph import SCOPE as GRAPH
-from remit.trust.clouds.entra_graph import Graph
+from remit.trust.clouds.entra_graph import Graph, keyed
 from remit.trust.clouds.google_names import IAM, SCOPE, account_path, estate_accounts
 from remit.trust.clouds.port import Missing
 from remit.trust.rotating import edits, secret
@@ -216,6 +216,7 @@ async def everything(settings: Settings, within: float, now: float) -> tuple[Cre
     async with _graph(settings) as (graph, client):
         for name, app in applications(settings).items():
             found += await _of_application(settings, graph, client, name, app)
+            found += await _of_principal(graph, name, app)
     async with open_tokens(settings, Who.SELF) as tokens, cloud_client() as client:
         ask = Asking(client, tokens, SCOPE)
         for email in estate_accounts(settings.trust):
@@ -236,6 +237,22 @@ async def _of_application(settings: Settings, graph: Graph, client: Any, name: s
         except Missing:  # a managed identity has no application, and another tenant's is not ours to see
             continue
         found += [Credential(f"entra {kind}", name, one.id, do, one.starts, one.ends) for one in each]
+    return found
+
+
+async def _of_principal(graph: Graph, name: str, app: str) -> list[Credential]:
+    """What somebody put on its service principal, where there should be nothing; a managed identity's are Azure's."""
+    fields = "id,servicePrincipalType,passwordCredentials,keyCredentials"
+    document = await graph.find(f"{keyed('servicePrincipals', 'appId', app)}?$select={fields}")
+    if document is None or document.get("servicePrincipalType") == "ManagedIdentity":
+        return []
+    found = []
+    for kind, held in (("secret", "passwordCredentials"), ("certificate", "keyCredentials")):
+        for one in document.get(held) or ():
+            do = f"find out whose it is, then `remit trust plan` removes it: it makes its holder `{name}`"
+            times = _seconds(one.get("startDateTime")), _seconds(one.get("endDateTime"))
+            of = f"{name} (service principal)"
+            found.append(Credential(f"entra {kind}", of, str(one["keyId"]), do, *times, State.NEEDLESS))
     return found
 
 

@@ -1,5 +1,6 @@
 """Verifying the trust of one installation: the clouds as Remit sees them, and the hops that a probe walks."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +9,9 @@ import httpx
 
 from remit.assembly import rooms
 from remit.assembly.trust import PROBE, REVIEW_LIFETIME, ApplicationReviewer, PolicyWants, somebody
-from remit.assembly.trust_plan import Who, open_tokens, permitted
+from remit.assembly.trust_databases import entered
+from remit.assembly.trust_oneself import oneself
+from remit.assembly.trust_plan import Who, databases, open_tokens, permitted
 from remit.credentials.cache import TokenCache, cache_key
 from remit.credentials.hop import Token, cloud_client
 from remit.credentials.own_keys import has_keys
@@ -16,7 +19,7 @@ from remit.credentials.settings import AzureLine
 from remit.model.errors import HopFailed, TrustBroken
 from remit.model.identity import Identity, Kind, Principal
 from remit.model.reasons import Reason
-from remit.model.secret import AccessToken
+from remit.model.secret import AccessToken, UnverifiedToken
 from remit.settings.read import Settings
 from remit.trust.clouds import azure, entra, google
 from remit.trust.clouds.asking import Asking
@@ -26,6 +29,7 @@ from remit.trust.clouds.port import Tokens
 from remit.trust.desired import wanted
 from remit.trust.settings import TrustSettings
 from remit.trust.verifying.findings import Report
+from remit.trust.verifying.ports import Oneself
 from remit.trust.verifying.verify import Sight, Verify
 
 _SCOPE = (google.SCOPE,)
@@ -33,23 +37,33 @@ _NO_SUCH = "invalid_target"
 _FLOOR = 60.0  # seconds that a token must still live: longer than any question takes
 
 
-async def verified(settings: Settings, who: Who = Who.REMIT) -> Report:
-    """Probes the trust and compares; asks the clouds, changes nothing. Raises `TrustBroken` where it cannot begin."""
+async def verified(settings: Settings, who: Who = Who.REMIT, me: UnverifiedToken | None = None) -> Report:
+    """Probes the trust and compares; asks the clouds, changes nothing. Raises `TrustBroken` where it cannot begin.
+
+    `me`: the token of somebody whose own ways are walked besides, which is recorded as what they asked for.
+    """
     if settings.credentials.own_issuer and not has_keys(settings.own_keys):  # another machine's are not made here
         raise TrustBroken(
             "the keys of Remit's own issuer are not on this machine",
             hint="verify where `remit serve` runs; where it never ran, `remit trust rotate keys` makes the first",
         )
-    async with open_tokens(settings, who) as tokens, cloud_client() as client, rooms.open_hops(settings) as hops:
+    async with (
+        open_tokens(settings, who) as tokens,
+        cloud_client() as client,
+        rooms.open_hops(settings) as hops,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        seen: Tokens = tokens
         if who is Who.REMIT:
-            seen: Tokens = Reviewing(tokens, Walk(settings, hops), client, settings.trust)
-        else:
-            seen = tokens
-        return await verification(settings, seen, client, hops)()
+            seen = Reviewing(tokens, Walk(settings, hops), client, settings.trust)
+        known = await stack.enter_async_context(oneself(settings, hops, client, me)) if me else None
+        return await verification(settings, seen, client, hops, known)()
 
 
-def verification(settings: Settings, tokens: Tokens, client: httpx.AsyncClient, hops: rooms.Hops) -> Verify:
-    """The verification, asking as `tokens` says."""
+def verification(
+    settings: Settings, tokens: Tokens, client: httpx.AsyncClient, hops: rooms.Hops, me: Oneself | None = None
+) -> Verify:
+    """The verification, asking as `tokens` says; `me`: whose own ways are walked besides."""
     ask = Asking(client, tokens, google.SCOPE)
     at_google = google.Google(ask, settings.trust)
     clouds = (entra.Entra(client, tokens), at_google, azure.Azure(Asking(client, tokens, azure.SCOPE), settings.trust))
@@ -63,9 +77,10 @@ def verification(settings: Settings, tokens: Tokens, client: httpx.AsyncClient, 
         others=_given_elsewhere(settings),
         today=dt.datetime.now(dt.UTC).date().isoformat(),
         secrets=frozenset(one.client for one in settings.identity.providers if one.secret_file),
+        databases=databases(settings, tokens),
     )
     wants = PolicyWants(rooms.judge(settings), settings.estate, settings.credentials.tenant)
-    return Verify(settings.trust, wanted(settings.trust, permitted(settings)), sight, Walk(settings, hops), wants)
+    return Verify(settings.trust, wanted(settings.trust, permitted(settings)), sight, Walk(settings, hops), wants, me)
 
 
 def _given_elsewhere(settings: Settings) -> frozenset[str]:
@@ -110,6 +125,10 @@ class Walk:
 
     def _line(self, client: str) -> AzureLine:
         return next(line for line in self._settings.credentials.azure if line.client == client)
+
+    async def enter(self, database: str, role: str) -> bool:
+        """A login to a database as a role."""
+        return await entered(self._settings, self._hops, database, role)
 
     def vouched(self, groups: frozenset[str]) -> frozenset[str]:
         """Those that the issuer tells Google."""

@@ -1,7 +1,8 @@
 """Azure Blob Storage: what a token for containers amounts to, and what a container is called.
 
 Azure's data actions are the actions here, under the ids that role definitions use. Requests go straight to Azure with a
-token that nobody narrows, so that it is decided as everything that it allows. Leaves out: accounts, queues, tables.
+token that nobody narrows, so that it is decided as everything that it allows. What it opens of a container below a
+prefix is decided as that part (`within`). Leaves out: accounts, queues, tables.
 Sources: learn.microsoft.com/azure/role-based-access-control/permissions/storage, /azure/storage/blobs/
 authorize-access-azure-active-directory.
 """
@@ -14,6 +15,7 @@ from remit.catalogue.names import shown
 from remit.model.errors import Refused
 from remit.model.estate import Estate
 from remit.model.operation import Action, Group, Operation, Request, Resource
+from remit.model.prefixes import is_prefix
 from remit.model.reasons import Reason
 
 HOST = "blob.core.windows.net"
@@ -29,15 +31,27 @@ _NAME = re.compile(rf"//{re.escape(HOST)}/projects/([^/]+)/accounts/([^/]+)/cont
 
 
 def blob_request(estate: Estate, containers: Iterable[str], access: Literal["read", "write"]) -> Request:
-    """What a token for these containers (`ACCOUNT/CONTAINER`) lets its holder do: one operation per action.
+    """What a token for these containers lets its holder do: one operation per action, and per prefix.
 
-    `write` holds everything that `read` does, and deleting. Raises `Refused` for a container outside the estate, and
-    for none at all.
+    `containers`: `ACCOUNT/CONTAINER`, or `ACCOUNT/CONTAINER/PREFIX/` for what lies below. `write` holds everything that
+    `read` does, and deleting. Raises `Refused` for a container outside the estate, and for none at all.
     """
-    resources = tuple(container(estate, name) for name in dict.fromkeys(containers))
-    if not resources:
+    whole: list[Resource] = []
+    parts: list[tuple[Resource, str]] = []
+    for name in dict.fromkeys(containers):
+        account, _, rest = name.partition("/")
+        own, slash, prefix = rest.partition("/")
+        resource = container(estate, f"{account}/{own}")
+        if slash and not is_prefix(prefix):
+            raise Refused(Reason.RESOURCE_UNKNOWN, f"{shown(name)} is no container, and no part of one below a prefix")
+        parts += [(resource, prefix)] if prefix else []
+        whole += [] if prefix else [resource]
+    if not whole and not parts:
         raise Refused(Reason.RESOURCE_UNKNOWN, "a token for Blob Storage names at least one container")
-    return Request(tuple(Operation(action, resources) for action in _ALLOWED[access]))
+    actions = _ALLOWED[access]
+    asked = [Operation(action, tuple(whole)) for action in actions if whole]
+    asked += [Operation(action, (resource,), within=prefix) for resource, prefix in parts for action in actions]
+    return Request(tuple(asked))
 
 
 def container(estate: Estate, name: str) -> Resource:

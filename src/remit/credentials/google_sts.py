@@ -11,6 +11,7 @@ import httpx
 
 from remit.credentials.hop import Hop, Token, code, https
 from remit.model.errors import HopFailed
+from remit.model.prefixes import below_in_google
 from remit.model.reasons import Reason
 from remit.model.secret import Secret
 
@@ -22,7 +23,8 @@ _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 _JWT = "urn:ietf:params:oauth:token-type:jwt"
 # objects, and the bucket's own metadata, which TensorFlow reads first
-_PERMISSIONS = ("inRole:roles/storage.objectAdmin", "inRole:roles/storage.legacyBucketReader")
+_OBJECTS = "inRole:roles/storage.objectAdmin"
+_PERMISSIONS = (_OBJECTS, "inRole:roles/storage.legacyBucketReader")
 
 
 class GoogleSts:
@@ -40,11 +42,18 @@ class GoogleSts:
         return self._read(self._exchange, await self._exchange.post_form(self._url, form))
 
     async def downscope(self, source: Token, buckets: Sequence[str]) -> Token:
-        """`source` narrowed to these buckets: it lives no longer, and opens nothing else; raises `HopFailed`."""
+        """`source` narrowed to these buckets, or to what lies below prefixes of them (`BUCKET/PREFIX/`).
+
+        It lives no longer, and opens nothing else; raises `HopFailed`.
+        """
         if len(buckets) > MAX_BUCKETS:
             message = f"a token can be narrowed to at most {MAX_BUCKETS} buckets, not {len(buckets)}"
             raise HopFailed(self._downscope.name, Reason.EXCHANGE_REFUSED, message, hint="ask for fewer buckets")
-        form = _form(source.value, _ACCESS_TOKEN) | {"options": boundary(buckets)}
+        try:
+            form = _form(source.value, _ACCESS_TOKEN) | {"options": boundary(buckets)}
+        except ValueError as wrong:
+            message = "a token cannot be narrowed to what is no prefix"
+            raise HopFailed(self._downscope.name, Reason.EXCHANGE_REFUSED, message) from wrong
         members = await self._downscope.post_form(self._url, form)
         # Google leaves the life out when it is the source's
         narrowed = self._read(self._downscope, {"expires_in": int(source.life), **members})
@@ -57,15 +66,21 @@ class GoogleSts:
 
 
 def boundary(buckets: Sequence[str]) -> str:
-    """The credential access boundary for these buckets, as JSON."""
-    rules = [
-        {
-            "availableResource": f"//storage.googleapis.com/projects/_/buckets/{bucket}",
-            "availablePermissions": list(_PERMISSIONS),
-        }
-        for bucket in buckets
-    ]
-    return json.dumps({"accessBoundary": {"accessBoundaryRules": rules}})
+    """The credential access boundary for these buckets, or parts of them, as JSON; raises `ValueError` for neither."""
+    return json.dumps({"accessBoundary": {"accessBoundaryRules": [_rule(name) for name in buckets]}})
+
+
+def _rule(name: str) -> Mapping[str, object]:
+    bucket, slash, prefix = name.partition("/")
+    resource = f"//storage.googleapis.com/projects/_/buckets/{bucket}"
+    if not slash:
+        return {"availableResource": resource, "availablePermissions": list(_PERMISSIONS)}
+    condition = {"title": f"below {prefix}", "expression": below_in_google(bucket, prefix)}
+    return {
+        "availableResource": resource,
+        "availablePermissions": [_OBJECTS],
+        "availabilityCondition": condition,
+    }
 
 
 def _form(subject: Secret, kind: str) -> dict[str, str | Secret]:

@@ -146,6 +146,12 @@ class Obtainer:
         found = await self._applications.get(key, lambda: azure.token(line, scope))
         return Credential(found.value, int(self._wall() + found.life), purpose.account, purpose.scopes)
 
+    def hops(self, identity: Identity, token: UnverifiedToken | None) -> tuple[str, ...]:
+        """The names of the hops that a token of Google's comes by for this caller, in order; raises `HopFailed`."""
+        who, _ = self._way(identity, token)
+        first = (self._assertions.hop, self._on_behalf.hop) if who[0] == _ON_BEHALF else (HOP,)
+        return (*first, self._federated.hop, self._leaves.hop)
+
     async def close(self) -> None:
         """Ends renewals that are under way; for a process that stops."""
         for cache in (self._applications, self._leaves, self._federated, self._on_behalf, self._assertions):

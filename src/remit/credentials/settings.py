@@ -18,7 +18,7 @@ class AzureLine:
     """Who holds `role` is given tokens of the application `client` (an app id), when all that it lists is permitted.
 
     `project`: an id; `subject`: `sub` of what the application's federated identity credential trusts; `services`: which
-    tokens there are of it (`storage`, `postgresql`, `sql`); `access`: to `containers` (`ACCOUNT/CONTAINER`);
+    tokens there are of it (`storage`, `postgresql`, `sql`); `access`: to `containers` (`ACCOUNT/CONTAINER[/PREFIX/]`);
     `databases`: names. A token cannot be narrowed, so that this is all that its role assignments at Azure may open.
     """
 

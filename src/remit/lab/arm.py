@@ -1,8 +1,9 @@
 """Azure Resource Manager at management.azure.com: who asks, whether they may, and which answer is whose.
 
-Subscriptions, resource groups, storage accounts with their containers, role definitions and role assignments, and the
-activity log of the latter. Only role assignments can be changed. What is answered of them stands in `arm_access`.
-Source: learn.microsoft.com/rest/api/ resources, storagerp, authorization, monitor.
+Subscriptions, resource groups, storage accounts with their containers, role definitions and role assignments, managed
+identities with their federated credentials, and the activity log. Only role assignments (`arm_access`) and federated
+credentials (`arm_identities`) can be changed. Source: learn.microsoft.com/rest/api/ resources, storagerp,
+authorization, managedidentity, monitor.
 """
 
 import time
@@ -14,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from remit.lab import contoso, contoso_azure
+from remit.lab import arm_identities, contoso, contoso_azure
 from remit.lab.arm_access import Access
 from remit.lab.arm_activity import Activity, Caller, understand
 from remit.lab.arm_assignments import Assignments
@@ -33,6 +34,7 @@ from remit.lab.arm_resources import read, subscriptions
 from remit.lab.arm_scopes import SUBSCRIPTION_ID
 from remit.lab.arm_throttle import Throttle
 from remit.lab.entra_keys import Keys
+from remit.lab.entra_registry import Registry
 from remit.lab.http import Request, Response
 from remit.lab.http_server import reply
 from remit.lab.jwt import BrokenTokenError
@@ -40,6 +42,7 @@ from remit.lab.jwt import BrokenTokenError
 _VERSIONS = {
     "microsoft.authorization": ("2015-07-01", "2018-07-01", "2020-04-01-preview", "2022-04-01", "2022-05-01-preview"),
     "microsoft.insights": ("2015-04-01",),
+    "microsoft.managedidentity": ("2018-11-30", "2022-01-31-preview", "2023-01-31", "2024-11-30"),
     "microsoft.storage": ("2021-09-01", "2022-09-01", "2023-01-01", "2023-05-01", "2024-01-01"),
     "": ("2016-06-01", "2018-05-01", "2019-06-01", "2020-01-01", "2021-01-01", "2021-04-01", "2022-12-01"),
 }
@@ -64,17 +67,23 @@ class Arm:
     """Answers management.azure.com.
 
     `clock`: seconds since the epoch; `kind_of`: object id → `User`, `Group` or `ServicePrincipal`, empty for one that
-    the directory does not know, or not yet.
+    the directory does not know, or not yet; `registry`: of the tenant whose identities there are, or Contoso's.
     """
 
     def __init__(
-        self, keys: Keys, clock: Callable[[], float], assignments: Assignments, kind_of: Callable[[str], str]
+        self,
+        keys: Keys,
+        clock: Callable[[], float],
+        assignments: Assignments,
+        kind_of: Callable[[str], str],
+        registry: Registry | None = None,
     ) -> None:
         self._keys = keys
         self._clock = clock
         self._assignments = assignments
         self.activity = Activity(clock)
         self._access = Access(assignments, self.activity, kind_of)
+        self._identities = arm_identities.Identities(registry or Registry(clock), self.activity)
         self._throttle = Throttle(time.monotonic)
 
     async def __call__(self, request: Request) -> Response:
@@ -141,6 +150,9 @@ class Arm:
             rest, scope = asked.path[len(scope) + len(marker) :], asked.path[: len(scope)]
             _known_subscription(scope)
             return self._access(asked.request, asked.caller, scope, rest, self._require)
+        if identity := arm_identities.PATH.fullmatch(asked.path):
+            _known_subscription(asked.path)
+            return self._identities(asked.request, asked.caller, identity, self._require)
         if asked.request.method != "GET":
             raise ArmError(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "The lab changes role assignments alone.")
         if asked.lower == "/subscriptions":

@@ -28,6 +28,7 @@ _DEFINITION = re.compile(
     r"(?:/subscriptions/[^/]+)?(?:/[^?#]*)?/providers/Microsoft\.Authorization/roleDefinitions/([^/]+)", re.IGNORECASE
 )
 _KINDS = frozenset({"User", "Group", "ServicePrincipal", "ForeignGroup", "Device"})
+_CONDITIONS = "2.0"  # the only version
 _MORE = ("description", "condition", "conditionVersion")
 _TAKEN = frozenset({"roleDefinitionId", "principalId", "principalType", "delegatedManagedIdentityResourceId", *_MORE})
 _WRITE, _DELETE = "Microsoft.Authorization/roleAssignments/write", "Microsoft.Authorization/roleAssignments/delete"
@@ -133,6 +134,8 @@ class Access:
         principal = str(properties.get("principalId") or "").lower()
         if not _GUID.fullmatch(principal):
             raise bad_request("InvalidPrincipalId", "A valid principal ID must be provided for role assignment.")
+        if properties.get("condition") and properties.get("conditionVersion") != _CONDITIONS:
+            raise bad_request("InvalidConditionVersion", f"The condition version must be '{_CONDITIONS}'.")
         now = self._activity.moment()
         return Assignment(
             name,

@@ -1,4 +1,4 @@
-"""Azure's activity log: who changed a role assignment, when, from what.
+"""Azure's activity log: who changed a role assignment or an identity's federated credential, when, from what.
 
 Administrative events of this subscription, one for each write that was tried. Source:
 learn.microsoft.com/rest/api/monitor/activity-logs/list, learn.microsoft.com/azure/azure-monitor/platform/
@@ -18,7 +18,11 @@ from remit.lab.arm_errors import ArmError, bad_filter, bad_request
 from remit.lab.arm_scopes import SUBSCRIPTION_ID, group_of, reaches
 
 _TERM = re.compile(r"(eventTimestamp) (ge|le) '([^']+)'|(resourceGroupName|resourceUri|caller) (eq) '([^']*)'")
-_TITLES = {"write": "Create role assignment", "delete": "Delete role assignment"}
+_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+_TITLES = {
+    f"{_ASSIGNMENTS}/write": "Create role assignment",
+    f"{_ASSIGNMENTS}/delete": "Delete role assignment",
+}
 _LONG = {
     "oid": "http://schemas.microsoft.com/identity/claims/objectidentifier",
     "tid": "http://schemas.microsoft.com/identity/claims/tenantid",
@@ -109,9 +113,13 @@ class Activity:
         status: int,
         body: Mapping[str, Any] | None,
         error: ArmError | None = None,
+        kind: str = _ASSIGNMENTS,
     ) -> None:
-        """Enter one call. `verb`: `write` or `delete`; `body`: what was asked, or what was there."""
-        operation = f"Microsoft.Authorization/roleAssignments/{verb}"
+        """Enter one call.
+
+        `verb`: `write` or `delete`; `body`: what was asked, or what was there; `kind`: type of the resource.
+        """
+        operation = f"{kind}/{verb}"
         now, event, correlation = self._clock(), str(uuid.uuid4()), str(uuid.uuid4())
         told = "requestbody" if verb == "write" else "responseBody"
         properties = {told: json.dumps(body)} if body else {}
@@ -137,10 +145,10 @@ class Activity:
                 "submissionTimestamp": self.moment(),
                 "id": f"{resource}/events/{event}/ticks/{_TICKS + int(now * 10_000_000)}",
                 "level": "Error" if error else "Informational",
-                "operationName": _both(operation, _TITLES[verb]),
+                "operationName": _both(operation, _TITLES.get(operation, operation)),
                 "resourceGroupName": group_of(resource),
-                "resourceProviderName": _both("Microsoft.Authorization"),
-                "resourceType": _both("Microsoft.Authorization/roleAssignments"),
+                "resourceProviderName": _both(kind.partition("/")[0]),
+                "resourceType": _both(kind),
                 "resourceId": resource,
                 "status": _both("Failed" if error else "Succeeded"),
                 "subStatus": _both(HTTPStatus(status).phrase.replace(" ", "")),

@@ -1,17 +1,18 @@
 """Who holds which role where: the role assignments of Contoso's subscription, as they stand and as they are seen.
 
 A role holds at its scope and below; one assigned to a group holds for everybody in it. A change is seen by readers and
-by whoever enforces it only after the `lag`. Conditions are kept and not understood: an assignment with one lets nobody
-in. Source: learn.microsoft.com/azure/role-based-access-control/overview.
+by whoever enforces it only after the `lag`. An assignment whose condition `arm_conditions` does not understand gives
+nothing. Source: learn.microsoft.com/azure/role-based-access-control/overview.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
 from remit.lab import contoso_azure as azure
+from remit.lab.arm_conditions import Asked, UnknownConditionError, understood
 from remit.lab.arm_errors import ArmError
 from remit.lab.arm_roles import ROLES, named
 from remit.lab.arm_scopes import reaches
@@ -83,7 +84,7 @@ class Assignments:
         self.lag = lag or Lag()
         self._groups = groups
         self._kept: Slowly[str, Assignment] = Slowly(self.lag)
-        for each in (*azure.ADMINISTRATION, *born):
+        for each in (*azure.ADMINISTRATION, *azure.ITSELF, *born):
             self._kept.put(_key(made := _born(each)), made)
 
     def seen(self) -> tuple[Assignment, ...]:
@@ -124,36 +125,71 @@ class Assignments:
         self._kept.drop(key)
         return old
 
-    def permits(self, oid: str, action: str, scope: str, *, data: bool = False) -> bool:
-        """Whether a principal may do this at a scope, by what is seen at present."""
+    def permits(self, oid: str, action: str, scope: str, *, data: bool = False, asked: Asked | None = None) -> bool:
+        """Whether a principal may do this at a scope, by what is seen at present.
+
+        `asked`: what conditions are held against besides the action.
+        """
+        those = self._giving(oid, action, scope, data=data)
+        return any(_holds(each, asked or Asked(action)) for each in those)
+
+    def unread(self, oid: str, action: str, scope: str, *, data: bool = False) -> str:
+        """Why conditions that stand between a principal and an action cannot be evaluated, empty where they can."""
+        return " ".join(filter(None, map(_unread, self._giving(oid, action, scope, data=data))))
+
+    def _giving(self, oid: str, action: str, scope: str, *, data: bool) -> Iterator[Assignment]:
+        """The assignments that would permit it but for their conditions."""
         holders = self.holders(oid)
-        return any(
-            each.principal in holders
-            and not each.more.get("condition")
-            and reaches(each.scope, scope)
-            and ROLES[each.role].permits(action, data=data)
-            for each in self.seen()
-        )
+        for each in self.seen():
+            held = each.principal in holders and reaches(each.scope, scope)
+            if held and ROLES[each.role].permits(action, data=data):
+                yield each
 
     def holders(self, oid: str) -> frozenset[str]:
         """A principal and every group that it is in: what any of these holds it has."""
         return frozenset({oid.lower(), *(group.lower() for group in self._groups(oid))})
 
     def commands(self) -> Mapping[str, Callable[[Any], object]]:
-        """For the control door: `assign`, `unassign` take `principal`, `role` and `container` or `scope`."""
-        return {"assign": lambda given: self.assign(_given(given)), "unassign": lambda given: self._take(_given(given))}
+        """For the control door: `assign`, `unassign` take `principal`, `role` and `container` or `scope`.
 
-    def assign(self, given: RoleAssignment) -> None:
+        `assign` takes a `condition`, too; without one it takes away what one there was.
+        """
+        return {
+            "assign": lambda given: self.assign(_given(given), given.get("condition", "")),
+            "unassign": lambda given: self._take(_given(given)),
+        }
+
+    def assign(self, given: RoleAssignment, condition: str = "") -> None:
         """Make one unless the same is there."""
-        made = _born(given)
-        if made.held not in {each.held for each in self._kept.all_written().values()}:
-            self._kept.put(_key(made), made)
+        born = _born(given)
+        there = (each for each in self._kept.all_written().values() if each.held == born.held)
+        made = next(there, None) or born
+        more = {"condition": condition, "conditionVersion": "2.0"} if condition else {}
+        if made is born or made.more.get("condition", "") != condition:
+            self._kept.put(_key(made), replace(made, more=more))
 
     def _take(self, given: RoleAssignment) -> None:
         wanted = _born(given).held
         for key, each in self._kept.all_written().items():
             if each.held == wanted:
                 self._kept.drop(key)
+
+
+def _holds(each: Assignment, asked: Asked) -> bool:
+    condition = each.more.get("condition")
+    try:
+        return not condition or understood(str(condition))(asked)
+    except UnknownConditionError:
+        return False
+
+
+def _unread(each: Assignment) -> str:
+    try:
+        if each.more.get("condition"):
+            understood(str(each.more["condition"]))
+    except UnknownConditionError as unknown:
+        return f"The lab cannot evaluate the condition of role assignment {each.name}: {unknown}."
+    return ""
 
 
 def _key(each: Assignment) -> str:

@@ -11,6 +11,14 @@ from typing import Any
 
 _CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 _DELEGATE = "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action"
+_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+_ANYBODYS = (
+    "Microsoft.Authorization/*/read",
+    "Microsoft.Insights/alertRules/*",
+    "Microsoft.Resources/subscriptions/resourceGroups/read",
+    "Microsoft.Resources/deployments/*",
+    "Microsoft.Support/*",
+)
 _BORN = "2017-12-21T00:01:24.7972312Z"
 
 
@@ -96,6 +104,22 @@ _ALL = (
             "Microsoft.Authorization/roleAssignments/delete",
             "*/read",
             "Microsoft.Support/*",
+        ),
+    ),
+    Role(
+        "f1a07417-d97a-45cb-824c-7a7467783830",
+        "Managed Identity Operator",
+        "Read and Assign User Assigned Identity",
+        (f"{_IDENTITIES}/*/read", f"{_IDENTITIES}/*/assign/action", *_ANYBODYS),
+    ),
+    Role(
+        "e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
+        "Managed Identity Contributor",
+        "Create, Read, Update, and Delete User Assigned Identity",
+        (
+            *(f"{_IDENTITIES}/{verb}" for verb in ("read", "write", "delete", "revokeTokens/action")),
+            *(f"{_IDENTITIES}/federatedIdentityCredentials/{verb}" for verb in ("read", "write", "delete")),
+            *_ANYBODYS,
         ),
     ),
     Role(

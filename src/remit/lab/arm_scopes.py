@@ -1,7 +1,7 @@
 """The Resource Manager ids of what lies in Contoso's subscription.
 
 Ids are compared without regard to case, as Azure does, and answered in the case of their makers. One subscription, two
-resource groups, the storage accounts with their containers; management groups are left out. Source:
+resource groups, the storage accounts with their containers, managed identities; management groups are left out. Source:
 learn.microsoft.com/azure/role-based-access-control/scope-overview.
 """
 
@@ -14,11 +14,15 @@ SUBSCRIPTION_ID = azure.SUBSCRIPTION.rpartition("/")[2]
 GROUPS = (azure.GROUP.rpartition("/")[2], "remit")
 ACCOUNTS = tuple(dict.fromkeys(container.partition("/")[0] for container in azure.CONTAINERS))
 _STORAGE = "Microsoft.Storage/storageAccounts"
+_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PART = "([^/]+)"
 _SCOPE = re.compile(
     f"/subscriptions/{_PART}(?:/resourceGroups/{_PART}(?:/providers/{re.escape(_STORAGE)}/{_PART}"
     f"(/blobServices/default(?:/containers/{_PART})?)?)?)?",
     re.IGNORECASE,
+)
+_OF_IDENTITY = re.compile(
+    f"/subscriptions/{_PART}/resourceGroups/{_PART}/providers/{re.escape(_IDENTITY)}/{_PART}", re.IGNORECASE
 )
 
 
@@ -27,6 +31,9 @@ def canonical(scope: str) -> str | None:
 
     The error says which part is not there.
     """
+    if identity := _OF_IDENTITY.fullmatch(scope):
+        group = canonical(f"/subscriptions/{identity[1]}/resourceGroups/{identity[2]}")
+        return f"{group}/providers/{_IDENTITY}/{identity[3].lower()}"
     found = _SCOPE.fullmatch(scope)
     if found is None:
         return None

@@ -124,8 +124,9 @@ class Blob:
         if caller is _KEY_HOLDER:
             return
         scope = contoso_azure.container_scope(operation.container)
-        if not self._assignments.permits(caller["oid"], operation.permission, scope, data=operation.data):
-            raise BlobError("AuthorizationPermissionMismatch")
+        what, roles = (caller["oid"], operation.permission, scope), self._assignments
+        if not roles.permits(*what, data=operation.data, asked=operation.asked):
+            raise BlobError("AuthorizationPermissionMismatch", more=roles.unread(*what, data=operation.data))
 
     def _write(
         self, request: Request, operation: Operation | None, caller: Mapping[str, Any], status: int, text: str

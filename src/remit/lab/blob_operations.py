@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from remit.lab.arm_conditions import LIST, NAME, PATH, PREFIX, Asked
 from remit.lab.blob_errors import BlobError
 from remit.lab.http import Request
 
@@ -47,13 +48,18 @@ _OF_CONTAINER = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a request does. `container`: `ACCOUNT/CONTAINER`; `needs`: the permission's last words; `blob`: its name."""
+    """What a request does.
+
+    `container`: `ACCOUNT/CONTAINER`; `needs`: the permission's last words; `blob`: its name; `prefix`: what a list asks
+    for, `None` where it asks for none.
+    """
 
     name: str
     category: str
     needs: str
     container: str
     blob: str
+    prefix: str | None = None
 
     @property
     def permission(self) -> str:
@@ -64,6 +70,13 @@ class Operation:
     def data(self) -> bool:
         """Whether that is a data action: what concerns blobs is, what concerns their container is not."""
         return self.needs.startswith("blobs/")
+
+    @property
+    def asked(self) -> Asked:
+        """What conditions are held against."""
+        attributes = {NAME: self.container.partition("/")[2], PATH: self.blob, PREFIX: self.prefix or ""}
+        given = {name: value for name, value in attributes.items() if value}
+        return Asked(self.permission, LIST if self.name == "ListBlobs" else "", given)
 
 
 def understand(request: Request, account: str) -> Operation:
@@ -79,7 +92,7 @@ def understand(request: Request, account: str) -> Operation:
     found = table.get((request.method, query.get("comp", "")))
     if found is None:
         raise BlobError("UnsupportedHttpVerb")
-    return Operation(*found, f"{account}/{container}", blob)
+    return Operation(*found, f"{account}/{container}", blob, query.get("prefix"))
 
 
 def _query(request: Request) -> dict[str, str]:
@@ -95,7 +108,7 @@ def _place(path: str) -> tuple[str, str]:
     container, _, blob = path.removeprefix("/").partition("/")
     if not container and not blob:
         return "", ""
-    dots = any(unquote(part) in {".", ".."} for part in re.split(r"[/\\]", blob))
+    dots = any(unquote(part) in {".", ".."} for part in re.split(r"[/\\]", f"{blob}/{unquote(blob)}"))
     odd = not path.isascii() or "\\" in path or "#" in path or any(ord(char) <= ord(" ") for char in path)
     if not _CONTAINER.fullmatch(container) or dots or odd:
         raise BlobError("InvalidUri")

@@ -100,7 +100,14 @@ EXCHANGE = App(
 )
 # Application permissions that an administrator consented to: client → roles at Graph.
 GRAPH_ROLES = {
-    REMIT.id: ("Application.Read.All", "AuditLog.Read.All", "GroupMember.Read.All", "Policy.Read.All", "User.Read.All")
+    REMIT.id: (
+        "Application.Read.All",
+        "AuditLog.Read.All",
+        "DelegatedPermissionGrant.Read.All",
+        "GroupMember.Read.All",
+        "Policy.Read.All",
+        "User.Read.All",
+    )
 }
 MICROSOFTS = (GRAPH, EXCHANGE, *azure.APIS)
 APPS = (REMIT, CLI, GOOGLE, NIGHTLY, FOREIGN, *azure.CLIENTS, *MICROSOFTS)
@@ -148,6 +155,7 @@ ADMINISTRATOR_ROLES = (
     "Application.ReadWrite.All",
     "AppRoleAssignment.ReadWrite.All",
     "AuditLog.Read.All",
+    "DelegatedPermissionGrant.ReadWrite.All",
     "Directory.Read.All",
     "Policy.Read.All",
 )

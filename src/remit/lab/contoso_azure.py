@@ -104,3 +104,12 @@ ADMINISTRATION = (
     RoleAssignment(ADMINISTRATOR, GROUP, "Reader"),
 )
 """The administrator's, in every world."""
+IDENTITY = (
+    f"{SUBSCRIPTION}/resourceGroups/remit/providers/Microsoft.ManagedIdentity/userAssignedIdentities/remit-arbiter"
+)
+ITSELF = (
+    RoleAssignment(ARBITER, IDENTITY, "Reader"),
+    RoleAssignment(ADMINISTRATOR, IDENTITY, "Reader"),
+    RoleAssignment(ADMINISTRATOR, IDENTITY, "Managed Identity Contributor"),
+)
+"""On Remit's managed identity, which was there before the trust: what it may read of itself, and who looks after it."""

@@ -152,6 +152,8 @@ def principal_of(oid: str, app: str, name: str, created: str = BORN) -> Document
         "notes": None,
         "servicePrincipalType": "Application",
         "tags": [],
+        "keyCredentials": [],
+        "passwordCredentials": [],
     }
 
 

@@ -135,8 +135,9 @@ class Credentials:
         return found
 
     def _held(self, app: App, kind: str) -> list[dict[str, Any]]:
-        document = self.registry.own(app.id)
-        return list(document[kind]) if document else []
+        """Of the application and of its service principal: either's proves both."""
+        documents = (self.registry.own(app.id), self.registry.principal_of(app.id))
+        return [each for document in documents if document for each in document[kind]]
 
     def _hold(self, app: str, kind: str, credential: Mapping[str, Any]) -> None:
         document = self._own(app)

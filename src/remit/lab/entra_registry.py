@@ -86,8 +86,14 @@ class Registry:
         return None if document is None else self._view(document)
 
     def client(self, app: str) -> App | None:
-        """The same, of the tenant's own applications only: Microsoft's ask for no tokens here."""
+        """The same, of the tenant's own applications only: Microsoft's ask for no tokens here.
+
+        A managed identity asks for none either, unless it has federated credentials of its own.
+        """
         document = self.own(app)
+        if document is None and self.federations_of(app):
+            identity = self.principal_of(app) or {}
+            return App(app.lower(), str(identity["displayName"]), str(identity["id"]))
         return None if document is None else self._view(document)
 
     def resource(self, name: str) -> App | None:
@@ -160,8 +166,11 @@ class Registry:
         return tuple(each["value"] for each in scopes if each["id"] in allowed or each["value"] in granted)
 
     def federations_of(self, app: str) -> list[Document]:
-        """The federated credentials of the application with this app id."""
+        """The federated credentials of the application, or the managed identity, with this app id."""
         document = self.own(app)
+        if document is None:
+            principal = self.principal_of(app)
+            document = principal if principal and principal["servicePrincipalType"] == "ManagedIdentity" else None
         found = self.federations.all_seen().values()
         return [each for each in found if document and each["application"] == document["id"]]
 

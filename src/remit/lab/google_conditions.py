@@ -1,13 +1,16 @@
-"""Conditions of IAM bindings, in real CEL, over `request.time` and the resource's name, type and service.
+"""Conditions of IAM bindings, in real CEL, over `request.time`, the resource's name, type and service, and a prefix.
 
-What the lab cannot evaluate (`api.getAttribute`, tags, `extract`, dates by time zone) it does not take, so that no
-condition stands that would not be held against anything. Source: cloud.google.com/iam/docs/conditions-overview.
+The prefix is what a list of objects asks for (`storage.googleapis.com/objectListPrefix`), of any other request none.
+What the lab cannot evaluate (other attributes of an API, tags, `extract`, dates by time zone) it does not take, so that
+no condition stands that would not be held against anything. Sources: cloud.google.com/iam/docs/conditions-overview and
+conditions-attribute-reference.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
 _LONGEST = 12_000  # bytes of an expression, cloud.google.com/iam/quotas
+_LISTED = "storage.googleapis.com/objectListPrefix"
 _KINDS = (
     ("/objects/", "storage.googleapis.com/Object"),
     ("projects/_/buckets/", "storage.googleapis.com/Bucket"),
@@ -15,10 +18,13 @@ _KINDS = (
 )
 
 
-def holds(expression: str, resource: str, now: float) -> bool:
-    """Whether a condition is true of a resource (relative name) now; one that cannot be evaluated is not."""
+def holds(expression: str, resource: str, now: float, listed: str | None = None) -> bool:
+    """Whether a condition is true of a resource (relative name) now; one that cannot be evaluated is not.
+
+    `listed`: the prefix that a list of objects asks for, `None` for what is no such list, or asks for none.
+    """
     try:
-        return _evaluate(expression, resource, now) is True
+        return _evaluate(expression, resource, now, listed) is True
     except (KeyError, TypeError, ValueError, RuntimeError):
         return False
 
@@ -30,21 +36,26 @@ def problem(expression: str) -> str:
     if len(expression.encode()) > _LONGEST:
         return f"The condition's expression is longer than {_LONGEST} bytes."
     try:
-        found = _evaluate(expression, "projects/_/buckets/b/objects/o", 0.0)
+        found = _evaluate(expression, "projects/_/buckets/b/objects/o", 0.0, None)
     except (KeyError, TypeError, ValueError, RuntimeError) as cause:
         return f"The condition's expression cannot be evaluated: {cause}"
     return "" if isinstance(found, bool) else "The condition's expression is not a truth value."
 
 
-def _evaluate(expression: str, resource: str, now: float) -> Any:
+def _evaluate(expression: str, resource: str, now: float, listed: str | None) -> Any:
     import cel  # noqa: PLC0415 - costs most of a second, and a lab without conditions need not pay it
 
     kind = next((kind for mark, kind in _KINDS if mark in resource), "")
     service = kind.partition("/")[0]
-    return cel.evaluate(
-        expression,
-        {
-            "request": {"time": datetime.fromtimestamp(now, UTC)},
-            "resource": {"name": resource, "type": kind, "service": service},
-        },
-    )
+
+    def attribute(_api: object, name: str, otherwise: object) -> object:
+        if name != _LISTED:
+            raise ValueError(name)
+        return otherwise if listed is None else listed
+
+    context = cel.Context()
+    context.add_variable("request", {"time": datetime.fromtimestamp(now, UTC)})
+    context.add_variable("resource", {"name": resource, "type": kind, "service": service})
+    context.add_variable("api", {})
+    context.add_function("getAttribute", attribute)
+    return cel.evaluate(expression, context)

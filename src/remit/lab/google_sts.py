@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from grpc import StatusCode
 
-from remit.lab import google_mapping
+from remit.lab import google_conditions, google_mapping
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.contoso import Provider
 from remit.lab.errors import CloudError
@@ -23,7 +23,7 @@ from remit.lab.google_mapping import Mapped, MappingError
 from remit.lab.google_pools import Pools, audiences
 from remit.lab.http import Request, Response
 from remit.lab.http_server import form, reply
-from remit.lab.iam import Iam
+from remit.lab.iam import Iam, Rule
 from remit.lab.jwt import BrokenTokenError, verify
 from remit.lab.roles import permissions_of
 
@@ -166,14 +166,14 @@ class GoogleSts:
             raise StsError("invalid_grant", "The subject token is not a valid access token.") from cause
         if caller.buckets is not None:
             raise StsError("invalid_grant", "The subject token is narrowed already.")
-        buckets = _boundary(fields.get("options", ""))
+        rules = _boundary(fields.get("options", ""))
         lifetime = int(caller.expires_at - self._clock())
         token, _ = self._iam.mint(
             email=caller.email,
             scopes=caller.scopes,
             lifetime=lifetime,
             delegation=caller.delegation,
-            buckets=buckets,
+            buckets=rules,
             principal_subject=caller.principal_subject,
             sets=caller.sets,
             person=caller.person,
@@ -226,27 +226,28 @@ def _fields(request: Request) -> dict[str, str]:
     return fields
 
 
-def _boundary(options: str) -> dict[str, frozenset[str]]:
-    """Bucket → permissions of an access boundary; google-auth percent-encodes the JSON once more than the form does."""
+def _boundary(options: str) -> tuple[Rule, ...]:
+    """The rules of an access boundary; google-auth percent-encodes the JSON once more than the form does."""
     try:
-        rules = json.loads(unquote(options))["accessBoundary"]["accessBoundaryRules"]
-        pairs = [
+        given = json.loads(unquote(options))["accessBoundary"]["accessBoundaryRules"]
+        read = [
             (
                 _BUCKET.fullmatch(rule["availableResource"]),
                 rule["availablePermissions"],
-                "availabilityCondition" in rule,
+                rule["availabilityCondition"]["expression"] if "availabilityCondition" in rule else None,
             )
-            for rule in rules
+            for rule in given
         ]
     except (ValueError, KeyError, TypeError) as cause:
         raise StsError("invalid_request", 'Invalid value for "options".') from cause
-    if not 0 < len(pairs) <= _RULES:
+    if not 0 < len(read) <= _RULES:
         raise StsError("invalid_request", "An access boundary holds 1 to 10 rules.")
-    buckets: dict[str, frozenset[str]] = {}
-    for match, roles, conditional in pairs:
-        # The lab evaluates no condition, and to let one pass unread would widen the token.
-        if match is None or conditional or not all(role.startswith("inRole:roles/storage.") for role in roles):
+    rules: list[Rule] = []
+    for match, roles, condition in read:
+        # To let a condition pass that the lab cannot evaluate would widen the token.
+        broken = condition is not None and (not isinstance(condition, str) or google_conditions.problem(condition))
+        if match is None or broken or not all(role.startswith("inRole:roles/storage.") for role in roles):
             raise StsError("invalid_request", "Invalid access boundary rule.")
         found = frozenset().union(*(permissions_of(role.removeprefix("inRole:")) for role in roles))
-        buckets[match[1]] = buckets.get(match[1], frozenset()) | found
-    return buckets
+        rules.append(Rule(match[1], found, condition or ""))
+    return tuple(rules)

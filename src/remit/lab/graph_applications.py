@@ -58,7 +58,7 @@ def change(tenant: Tenant, call: Call, key: str) -> Answer:
     else:
         before = tenant.application(key)
     given = body(call)
-    after = _credited(before, graph_documents.application(before, given))
+    after = credited(before, graph_documents.application(before, given))
     _unique(tenant, after)
     write(tenant, call, before, after, "Update application")
     return None
@@ -87,7 +87,7 @@ def write(tenant: Tenant, call: Call, before: Document, after: Document, activit
 
 
 def shown(document: Mapping[str, Any]) -> dict[str, Any]:
-    """An application without what its certificates hold."""
+    """An application or a service principal without what its certificates hold."""
     keys = [{**each, "key": None} for each in document.get("keyCredentials", ())]
     return {**document, "keyCredentials": keys}
 
@@ -117,7 +117,7 @@ def _made(tenant: Tenant, call: Call, unique: str | None) -> Created:
     if not given.get("displayName"):
         raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
     blank = entra_born.blank(fresh(), fresh(), given["displayName"], tenant.registry.now()) | {"uniqueName": unique}
-    document = _credited(blank, graph_documents.application(blank, given))
+    document = credited(blank, graph_documents.application(blank, given))
     _unique(tenant, document)
     tenant.registry.applications.put(document["id"], document)
     target = Target("Application", document["id"], document["displayName"], after=document)
@@ -125,8 +125,8 @@ def _made(tenant: Tenant, call: Call, unique: str | None) -> Created:
     return Created({"@odata.context": f"{CONTEXT}#applications/$entity", **shown(document)})
 
 
-def _credited(before: Document, after: dict[str, Any]) -> dict[str, Any]:
-    """The application with its certificates checked: those that it had are named by their ids, others are new."""
+def credited(before: Document, after: dict[str, Any]) -> dict[str, Any]:
+    """What holds certificates, with these checked: those that it had are named by their ids, others are new."""
     known = {each["keyId"]: each for each in before["keyCredentials"]}
     held = [known.get(each.get("keyId") or "") or certificate(each) for each in after["keyCredentials"]]
     return {**after, "keyCredentials": held}

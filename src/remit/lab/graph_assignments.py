@@ -201,11 +201,22 @@ def _ends(document: Document) -> tuple[str, str, str | None]:
 
 
 def _consented(tenant: Tenant, call: Call, before: Document | None, after: Document | None) -> None:
+    """The log tells it of the API, and names the client by its object id; whose name it is for it does not say."""
     document = after or before or {}
     activity = "Add delegated permission grant" if before is None else "Remove delegated permission grant"
     activity = activity if before is None or after is None else "Update delegated permission grant"
     name = _name(tenant, document["resourceId"]) or contoso.DOMAIN
-    tenant.audits.write(call, activity, Target("ServicePrincipal", document["resourceId"], name, before, after))
+    old, new = (
+        {
+            "DelegatedPermissionGrant.Scope": f" {each['scope']}",
+            "DelegatedPermissionGrant.ConsentType": each["consentType"],
+        }
+        if each
+        else {}
+        for each in (before, after)
+    )
+    new = {**new, "ServicePrincipal.ObjectID": document["clientId"]}
+    tenant.audits.write(call, activity, Target("ServicePrincipal", document["resourceId"], name, old, new))
 
 
 _ASSIGN = tuple(
@@ -227,7 +238,7 @@ ROUTES = (
     route("DELETE", f"{_TO}/{_NUMBER}", unassign, "AppRoleAssignment.ReadWrite.All"),
     route("DELETE", f"{_OF}/{_NUMBER}", unassign, "AppRoleAssignment.ReadWrite.All"),
     route("DELETE", f"{_OWNED}/{_NUMBER}", unassign_from, "AppRoleAssignment.ReadWrite.All"),
-    route("GET", "oauth2PermissionGrants", grants, "Directory.Read.All", *_GRANTS),
+    route("GET", "oauth2PermissionGrants", grants, "DelegatedPermissionGrant.Read.All", "Directory.Read.All", *_GRANTS),
     route("POST", "oauth2PermissionGrants", consent, *_GRANTS),
     route("PATCH", f"oauth2PermissionGrants/{_NUMBER}", change_consent, *_GRANTS),
     route("DELETE", f"oauth2PermissionGrants/{_NUMBER}", withdraw, *_GRANTS),

@@ -15,6 +15,7 @@ from remit.lab.entra_registry import fresh
 from remit.lab.graph_routes import Call
 
 _UNTOLD = frozenset({"id", "deletedDateTime", "createdDateTime", "key"})
+_KINDS = {"passwordCredentials": "Password", "keyCredentials": "AsymmetricX509Cert"}
 _OPERATIONS = {"Add": "Add", "Delete": "Delete", "Remove": "Unassign", "Update": "Update"}
 
 
@@ -67,6 +68,17 @@ class Audits:
     def listed(self) -> Sequence[Mapping[str, Any]]:
         """Every entry, the last one first."""
         return self.entries[::-1]
+
+
+def described(document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The secrets and certificates of an application or a service principal, as the log tells them in one property."""
+    return {
+        "KeyDescription": [
+            f"[KeyIdentifier={each['keyId']},KeyType={kind},KeyUsage=Verify,DisplayName={each['displayName'] or ''}]"
+            for name, kind in _KINDS.items()
+            for each in (document or {}).get(name, ())
+        ]
+    }
 
 
 def _target(target: Target) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Graph's ways to give an application a secret or a certificate, and to take it away again.
+"""Graph's ways to give an application or a service principal a secret or a certificate, and to take it away again.
 
-A secret is made by the directory and told once. A certificate is added against a proof of one that the application
-holds already; the first one comes by a change of the application. Leaves out: private keys (`X509CertAndPassword`).
-Source: learn.microsoft.com/graph/api/application-addpassword, .../application-addkey, .../application-removekey.
+A secret is made by the directory and told once. A certificate is added against a proof of one that is held already; the
+first one comes by a change of the object. Whichever of the two holds it, both prove themselves with it. Leaves out:
+private keys (`X509CertAndPassword`). Source: learn.microsoft.com/graph/api/application-addpassword, .../
+application-addkey, .../application-removekey, .../serviceprincipal-addpassword, .../serviceprincipal-addkey.
 """
 
 import base64
@@ -15,10 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from remit.lab.entra_registry import Document, fresh, seconds, written
-from remit.lab.graph_applications import WRITE, certificate, write
+from remit.lab.graph_applications import WRITE, certificate
+from remit.lab.graph_audits import Target, described
 from remit.lab.graph_errors import GraphError, bad_request, need
 from remit.lab.graph_paging import CONTEXT
-from remit.lab.graph_routes import APPLICATION, Answer, Call, body, route
+from remit.lab.graph_routes import APPLICATION, PRINCIPAL, Answer, Call, body, route
 from remit.lab.graph_tenant import Tenant
 from remit.lab.jwt import BrokenTokenError, peek, verify_with
 
@@ -32,7 +34,7 @@ _OWN = (frozenset({"Application.ReadWrite.All"}), frozenset({"Directory.ReadWrit
 
 def add_password(tenant: Tenant, call: Call, key: str) -> Answer:
     """`addPassword`: the one answer that tells the secret."""
-    before, asked = tenant.application(key), body(call).get("passwordCredential") or {}
+    before, asked = _object(tenant, call, key), body(call).get("passwordCredential") or {}
     if not isinstance(asked, Mapping) or not set(asked) <= {"displayName", "startDateTime", "endDateTime"}:
         raise bad_request("Invalid value specified for property 'passwordCredential' of resource 'Application'.")
     now = tenant.registry.clock()
@@ -52,16 +54,15 @@ def add_password(tenant: Tenant, call: Call, key: str) -> Answer:
         "startDateTime": written(start),
     }
     tenant.registry.secrets[held["keyId"]] = secret
-    after = {**before, "passwordCredentials": [*before["passwordCredentials"], held]}
-    write(tenant, call, before, after, _ACTIVITY)
+    _write(tenant, call, before, {**before, "passwordCredentials": [*before["passwordCredentials"], held]})
     return {"@odata.context": f"{CONTEXT}#microsoft.graph.passwordCredential", **held, "secretText": secret}
 
 
 def remove_password(tenant: Tenant, call: Call, key: str) -> Answer:
     """`removePassword`."""
-    before = tenant.application(key)
+    before = _object(tenant, call, key)
     left = _without(before["passwordCredentials"], body(call).get("keyId"), "password")
-    write(tenant, call, before, {**before, "passwordCredentials": left}, _ACTIVITY)
+    _write(tenant, call, before, {**before, "passwordCredentials": left})
     return None
 
 
@@ -73,7 +74,7 @@ def add_key(tenant: Tenant, call: Call, key: str) -> Answer:
     if not isinstance(given, Mapping) or asked.get("passwordCredential") is not None:
         raise bad_request("Invalid value specified for property 'keyCredential' of resource 'Application'.")
     held = certificate(given)
-    write(tenant, call, before, {**before, "keyCredentials": [*before["keyCredentials"], held]}, _ACTIVITY)
+    _write(tenant, call, before, {**before, "keyCredentials": [*before["keyCredentials"], held]})
     return {"@odata.context": f"{CONTEXT}#microsoft.graph.keyCredential", **held, "key": None}
 
 
@@ -82,12 +83,32 @@ def remove_key(tenant: Tenant, call: Call, key: str) -> Answer:
     before, asked = _mine(tenant, call, key), body(call)
     _prove(tenant, before, asked.get("proof"))
     left = _without(before["keyCredentials"], asked.get("keyId"), "key")
-    write(tenant, call, before, {**before, "keyCredentials": left}, _ACTIVITY)
+    _write(tenant, call, before, {**before, "keyCredentials": left})
     return None
 
 
+def _object(tenant: Tenant, call: Call, key: str) -> Document:
+    if "/servicePrincipals" not in call.path:
+        return tenant.application(key)
+    document = tenant.principal(key)
+    if document["servicePrincipalType"] == "ManagedIdentity":
+        raise bad_request("Credentials of a managed identity cannot be changed.")
+    return document
+
+
+def _write(tenant: Tenant, call: Call, before: Document, after: Document) -> None:
+    of_application = before["id"] in tenant.registry.applications.all_written()
+    where = tenant.registry.applications if of_application else tenant.registry.principals
+    where.put(after["id"], after)
+    old, new = described(before), described(after)
+    verb = "Add" if len(new["KeyDescription"]) > len(old["KeyDescription"]) else "Remove"
+    activity = _ACTIVITY if of_application else f"{verb} service principal credentials"
+    kind = "Application" if of_application else "ServicePrincipal"
+    tenant.audits.write(call, activity, Target(kind, after["id"], after["displayName"], old, new))
+
+
 def _mine(tenant: Tenant, call: Call, key: str) -> Document:
-    document = tenant.application(key)
+    document = _object(tenant, call, key)
     if call.caller.app != document["appId"]:
         need(call.caller.permissions, *_OWN)
     return document
@@ -144,9 +165,13 @@ def _later(now: float) -> float:
     return today.replace(year=today.year + _YEARS, day=day).timestamp()
 
 
-ROUTES = (
-    route("POST", f"{APPLICATION}/addPassword", add_password, *WRITE),
-    route("POST", f"{APPLICATION}/removePassword", remove_password, *WRITE),
-    route("POST", f"{APPLICATION}/addKey", add_key, ""),
-    route("POST", f"{APPLICATION}/removeKey", remove_key, ""),
+ROUTES = tuple(
+    found
+    for place in (APPLICATION, PRINCIPAL)
+    for found in (
+        route("POST", f"{place}/addPassword", add_password, *WRITE),
+        route("POST", f"{place}/removePassword", remove_password, *WRITE),
+        route("POST", f"{place}/addKey", add_key, ""),
+        route("POST", f"{place}/removeKey", remove_key, ""),
+    )
 )

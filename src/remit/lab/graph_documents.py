@@ -90,6 +90,7 @@ PRINCIPAL: Mapping[str, Schema] = {
     "description": str,
     "notes": str,
     "tags": [str],
+    "keyCredentials": [_KEY],
 }
 _READ_ONLY = frozenset(
     {"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain", "applicationTemplateId", "certification"}

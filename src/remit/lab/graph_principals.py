@@ -1,6 +1,7 @@
 """Graph's service principals: what an application is inside this tenant.
 
-A managed identity has one too, and no application. What an application exposes is shown on its service principal.
+A managed identity has one too, and no application. What an application exposes is shown on its service principal, which
+may hold secrets and certificates of its own; those of a managed identity are Azure's.
 Source: learn.microsoft.com/graph/api/resources/serviceprincipal and a page for each operation.
 """
 
@@ -9,8 +10,8 @@ from typing import Any
 
 from remit.lab import entra_born, graph_documents, graph_filters
 from remit.lab.entra_registry import Document, fresh
-from remit.lab.graph_applications import READ, WRITE, unasked
-from remit.lab.graph_audits import Target
+from remit.lab.graph_applications import READ, WRITE, credited, shown, unasked
+from remit.lab.graph_audits import Target, described
 from remit.lab.graph_errors import GraphError, bad_request
 from remit.lab.graph_paging import CONTEXT, page, select
 from remit.lab.graph_routes import PRINCIPAL, Answer, Call, Created, body, route
@@ -23,7 +24,7 @@ def listed(tenant: Tenant, call: Call) -> Answer:
     """`GET servicePrincipals`."""
     unasked(call)
     holds = graph_filters.parse(call.parameter("$filter"))
-    found = [rendered(tenant, each) for each in tenant.registry.principals.all_seen().values()]
+    found = [shown(rendered(tenant, each)) for each in tenant.registry.principals.all_seen().values()]
     return page(call, [each for each in found if holds(each)], "servicePrincipals", tenant.page_size)
 
 
@@ -32,7 +33,8 @@ def one(tenant: Tenant, call: Call, key: str) -> Answer:
     unasked(call)
     found = tenant.registry.principals.seen(tenant.principal(key)["id"]) or {}
     selected = [name for name in call.parameter("$select").split(",") if name]
-    return {"@odata.context": _CONTEXT, **select(rendered(tenant, found), selected)}
+    told = rendered(tenant, found)
+    return {"@odata.context": _CONTEXT, **select(told if "keyCredentials" in selected else shown(told), selected)}
 
 
 def make(tenant: Tenant, call: Call) -> Answer:
@@ -56,11 +58,12 @@ def make(tenant: Tenant, call: Call) -> Answer:
             f"{app} is already in use.",
         )
     now, name = tenant.registry.now(), backing["displayName"]
-    document = entra_born.principal_of(fresh(), backing["appId"], name, now) | given
+    blank = entra_born.principal_of(fresh(), backing["appId"], name, now)
+    document = credited(blank, blank | given)
     tenant.registry.principals.put(document["id"], document)
     tenant.directory.note(document["id"])
     tenant.audits.write(call, "Add service principal", Target("ServicePrincipal", document["id"], name, after=document))
-    return Created({"@odata.context": _CONTEXT, **rendered(tenant, document)})
+    return Created({"@odata.context": _CONTEXT, **shown(rendered(tenant, document))})
 
 
 def change(tenant: Tenant, call: Call, key: str) -> Answer:
@@ -69,11 +72,19 @@ def change(tenant: Tenant, call: Call, key: str) -> Answer:
     graph_documents.checked(given, graph_documents.PRINCIPAL, "ServicePrincipal")
     if None in (given.get("accountEnabled", True), given.get("appRoleAssignmentRequired", True)):
         raise bad_request("One or more properties contains invalid values.")
+    if "keyCredentials" in given and before["servicePrincipalType"] == "ManagedIdentity":
+        raise bad_request("Credentials of a managed identity cannot be changed.")
     after = graph_documents.merged(before, {name: each for name, each in given.items() if name[0] != "@"})
+    after = credited(before, after)
     tenant.registry.principals.put(after["id"], after)
     tenant.directory.note(after["id"])
     target = Target("ServicePrincipal", after["id"], after["displayName"], before, after)
     tenant.audits.write(call, "Update service principal", target)
+    old, new = described(before), described(after)
+    if old != new:
+        verb = "Add" if len(new["KeyDescription"]) > len(old["KeyDescription"]) else "Remove"
+        changed = Target("ServicePrincipal", after["id"], after["displayName"], old, new)
+        tenant.audits.write(call, f"{verb} service principal credentials", changed)
     return None
 
 

@@ -38,12 +38,21 @@ _REMEMBERED = 3600  # seconds for which an ended token is still told from one th
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a credential access boundary: what it leaves of a bucket. `condition`: in CEL, empty for none."""
+
+    bucket: str
+    permissions: frozenset[str]
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Whom a token stands for.
 
     `email`: a service account or a person, empty for a federated token; `principal_subject`: `principal://…` of a
     federated token; `delegation`: who impersonated the account; `buckets`: `None` when the token is not narrowed, else
-    the only buckets it is good for; `boundary`: per bucket, the permissions that the narrowing leaves;
+    the only buckets it is good for; `boundary`: the rules of the narrowing, none where it names buckets alone;
     `sets`: the `principalSet://` members that a federated token belongs to. `expires_at`: seconds since the epoch;
     `person`: whether the e-mail is a person's; `number`: the account's.
     """
@@ -53,7 +62,7 @@ class Caller:
     delegation: tuple[str, ...]
     scopes: frozenset[str]
     buckets: frozenset[str] | None
-    boundary: tuple[tuple[str, frozenset[str]], ...] = ()
+    boundary: tuple[Rule, ...] = ()
     sets: frozenset[str] = frozenset()
     expires_at: int = 0
     person: bool = False
@@ -95,12 +104,14 @@ class Iam:
         scopes: Collection[str],
         lifetime: int,
         delegation: tuple[str, ...] = (),
-        buckets: Collection[str] | Mapping[str, frozenset[str]] | None = None,
+        buckets: Collection[str] | tuple[Rule, ...] | None = None,
         principal_subject: str = "",
         sets: Collection[str] = (),
         person: bool = False,
     ) -> tuple[str, int]:
-        """A token and when it ends (seconds since the epoch). `buckets` as a mapping narrows the permissions too."""
+        """A token and when it ends (seconds since the epoch). `buckets` as rules narrows the permissions too."""
+        rules = tuple(each for each in buckets or () if isinstance(each, Rule))
+        names = (each.bucket if isinstance(each, Rule) else each for each in buckets or ())
         expires_at = int(self._clock()) + lifetime
         token = f"ya29.{'' if email else 'd.'}{secrets.token_urlsafe(48)}"
         now = self._clock()
@@ -110,8 +121,8 @@ class Iam:
             principal_subject,
             delegation,
             frozenset(scopes),
-            None if buckets is None else frozenset(buckets),
-            tuple(buckets.items()) if isinstance(buckets, Mapping) else (),
+            None if buckets is None else frozenset(names),
+            rules,
             frozenset(sets),
             expires_at,
             person,
@@ -144,21 +155,23 @@ class Iam:
             key: replace(each, expires_at=min(each.expires_at, now)) for key, each in self._callers.items()
         }
 
-    def require(self, caller: Caller, permission: str, resource: str) -> None:
+    def require(self, caller: Caller, permission: str, resource: str, listed: str | None = None) -> None:
         """Raise `CloudError` (`PERMISSION_DENIED`) unless the caller holds the permission on the resource.
 
-        `resource`: `projects/ID-or-number…`, `projects/_/buckets/B`, `projects/-/serviceAccounts/EMAIL`.
+        `resource`: `projects/ID-or-number…`, `projects/_/buckets/B`, `projects/-/serviceAccounts/EMAIL`; `listed`: the
+        prefix that a list of objects asks for.
         """
         if not _in_scope(caller.scopes, permission):
             raise refusals.insufficient_scopes()
-        if not _within_boundary(caller, permission, resource) or permission not in self.held(caller, resource):
+        held = permission in self.held(caller, resource, listed)
+        if not held or not self._within_boundary(caller, permission, resource, listed):
             raise refusals.permission_denied(permission, resource)
 
-    def held(self, caller: Caller, resource: str) -> frozenset[str]:
+    def held(self, caller: Caller, resource: str, listed: str | None = None) -> frozenset[str]:
         """What a caller's roles permit on a resource, before scopes and narrowing; nothing while its pool is closed."""
         if caller.principal_subject and not self.estate.open(_pool(caller.principal_subject)):
             return frozenset()
-        return self._permitted(caller.members, resource)
+        return self._permitted(caller.members, resource, listed)
 
     def effective(self, caller: Caller, permissions: Iterable[str], resource: str) -> list[str]:
         """Those of the permissions that `require` would let pass (testIamPermissions)."""
@@ -166,7 +179,7 @@ class Iam:
         return [
             each
             for each in permissions
-            if each in held and _in_scope(caller.scopes, each) and _within_boundary(caller, each, resource)
+            if each in held and _in_scope(caller.scopes, each) and self._within_boundary(caller, each, resource)
         ]
 
     def permissions(self, member: str, resource: str) -> frozenset[str]:
@@ -182,15 +195,35 @@ class Iam:
         rule = frozenset(given.get("members", ())), frozenset(given.get("permissions", ()))
         self._denied[given["project"]] = [*self._denied.get(given["project"], ()), rule] if rule[1] else []
 
-    def _permitted(self, members: frozenset[str], resource: str) -> frozenset[str]:
-        return self._granted(members, resource) - self._forbidden(members, resource)
+    def denials(self, project: str) -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+        """Members and permissions of every rule on a project, by its id."""
+        return tuple(self._denied.get(project, ()))
+
+    def _within_boundary(self, caller: Caller, permission: str, resource: str, listed: str | None = None) -> bool:
+        if caller.buckets is None:
+            return True
+        bucket = resource.removeprefix("projects/_/buckets/").partition("/")[0]
+        if not resource.startswith("projects/_/buckets/") or bucket not in caller.buckets:
+            return False
+        now = self._clock()
+        left = (
+            each
+            for each in caller.boundary
+            if each.bucket == bucket
+            and permission in each.permissions
+            and (not each.condition or google_conditions.holds(each.condition, resource, now, listed))
+        )
+        return permission.startswith("storage.") and (not caller.boundary or any(left))
+
+    def _permitted(self, members: frozenset[str], resource: str, listed: str | None = None) -> frozenset[str]:
+        return self._granted(members, resource, listed) - self._forbidden(members, resource)
 
     def _forbidden(self, members: frozenset[str], resource: str) -> frozenset[str]:
         project = contoso.owner(resource)
         rules = self._denied.get(project.id, ()) if project else ()
         return frozenset().union(*(denied for whom, denied in rules if not members.isdisjoint(whom)))
 
-    def _granted(self, members: frozenset[str], resource: str) -> frozenset[str]:
+    def _granted(self, members: frozenset[str], resource: str, listed: str | None) -> frozenset[str]:
         now = self._clock()
         return frozenset().union(
             *(
@@ -198,7 +231,9 @@ class Iam:
                 for policy in self.estate.reaching(resource)
                 for line in policy.lines
                 if not members.isdisjoint(line.members)
-                and (line.condition is None or google_conditions.holds(line.condition.expression, resource, now))
+                and (
+                    line.condition is None or google_conditions.holds(line.condition.expression, resource, now, listed)
+                )
             )
         )
 
@@ -211,16 +246,6 @@ def _in_scope(scopes: frozenset[str], permission: str) -> bool:
         if scope != _READ_ONLY or reading
         for prefix in _SCOPES.get(scope, ())
     )
-
-
-def _within_boundary(caller: Caller, permission: str, resource: str) -> bool:
-    if caller.buckets is None:
-        return True
-    bucket = resource.removeprefix("projects/_/buckets/").partition("/")[0]
-    if not resource.startswith("projects/_/buckets/") or bucket not in caller.buckets:
-        return False
-    left = dict(caller.boundary).get(bucket)
-    return permission.startswith("storage.") and (left is None or permission in left)
 
 
 def _pool(principal: str) -> str:

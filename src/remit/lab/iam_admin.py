@@ -1,11 +1,12 @@
 """Google's IAM API at iam.googleapis.com: pools and providers, service accounts, roles, for who sets up the trust.
 
-Left out: keys, workforce pools, policies on pools, deny policies. Source: cloud.google.com/iam/docs/reference/rest.
+Deny policies can be read. Left out: workforce pools, policies on pools. Source:
+cloud.google.com/iam/docs/reference/rest.
 """
 
 from grpc import StatusCode
 
-from remit.lab import iam_accounts, iam_keys, iam_pools, iam_roles
+from remit.lab import iam_accounts, iam_deny, iam_keys, iam_pools, iam_roles
 from remit.lab.cloud_audit_log import CloudAuditLog
 from remit.lab.errors import CloudError
 from remit.lab.google_keys import GoogleKeys
@@ -27,6 +28,7 @@ class IamAdmin:
         self._iam = iam
         activity = Activity(iam, audit)
         self._roles = iam_roles.IamRoles(iam, activity)
+        self._denials = iam_deny.IamDeny(iam)
         self._accounts = iam_accounts.IamAccounts(iam, Policies(iam.estate), activity)
         self._kinds = (
             (iam_pools.PATH, iam_pools.IamPools(iam, pools, activity)),
@@ -42,6 +44,8 @@ class IamAdmin:
             return self._roles.predefined(request)
         if request.method == "POST" and path == "/v1/permissions:queryTestablePermissions":
             return self._roles.testable(request)
+        if match := iam_deny.PATH.fullmatch(request.path):
+            return self._denials.handle(request, caller, match.groupdict())
         for kind, answers in self._kinds:
             if match := kind.fullmatch(path):
                 return answers.handle(request, caller, match.groupdict())

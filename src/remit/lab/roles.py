@@ -156,6 +156,7 @@ _HAND = {
         "logging.privateLogEntries.list",
         "logging.views.access",
     ),
+    "roles/iam.denyReviewer": ("iam.denypolicies.get", "iam.denypolicies.list"),
     "roles/iam.securityReviewer": (
         "iam.serviceAccountKeys.list",
         *_ROLES_READ,

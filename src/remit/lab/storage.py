@@ -101,19 +101,21 @@ class Storage:
     def _caller(self, request: Request, permission: str) -> Caller:
         try:
             return self._iam.caller(request.headers.get("authorization", ""))
-        except CloudError as error:
-            given = "authorization" in request.headers
-            raise StorageError(
-                401, "Invalid Credentials" if given else denial("Anonymous caller", permission)
-            ) from error
+        except CloudError as error:  # Storage does not say whether a token was expired, of another kind, or nobody's
+            message = (
+                "Invalid Credentials" if "authorization" in request.headers else denial("Anonymous caller", permission)
+            )
+            raise StorageError(401, message, error.challenge.get("www-authenticate", "")) from error
 
-    def _require(self, request: Request, permission: str, bucket: str, name: str = "") -> Caller:
+    def _require(
+        self, request: Request, permission: str, bucket: str, name: str = "", listed: str | None = None
+    ) -> Caller:
         """Bearer token, then permission, then one line in the audit log; raises `StorageError`."""
         caller = self._caller(request, permission)
         resource = _resource(bucket) + (f"/objects/{name}" if name else "")
         denied = None
         try:
-            self._iam.require(caller, permission, resource)
+            self._iam.require(caller, permission, resource, listed)
         except CloudError as error:
             denied = error
         self._audit.write(
@@ -155,8 +157,8 @@ class Storage:
 
     def _list_buckets(self, request: Request) -> Response:
         project = contoso.project(request.parameter("project"))
+        caller = self._caller(request, "storage.buckets.list")
         try:
-            caller = self._iam.caller(request.headers.get("authorization", ""))
             self._iam.require(caller, "storage.buckets.list", f"projects/{project.id if project else '-'}")
         except CloudError as error:
             raise StorageError(error.http_status, error.message) from error
@@ -204,8 +206,8 @@ class Storage:
     # Objects
 
     def _list(self, request: Request, bucket: str) -> Response:
-        self._require(request, "storage.objects.list", bucket)
         prefix, delimiter = request.parameter("prefix"), request.parameter("delimiter")
+        self._require(request, "storage.objects.list", bucket, listed=prefix or None)
         wanted = request.parameter("maxResults")
         size = min(int(wanted), _PAGE_MAXIMUM) if wanted.isdigit() and wanted != "0" else _PAGE_MAXIMUM
         items: list[Resource] = []

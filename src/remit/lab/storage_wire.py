@@ -5,6 +5,7 @@ Sources: cloud.google.com/storage/docs/json_api/v1/status-codes, cloud.google.co
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -22,12 +23,13 @@ _JSON = {"content-type": "application/json; charset=UTF-8"}
 
 
 class StorageError(Exception):
-    """A refusal in Cloud Storage's own shape."""
+    """A refusal in Cloud Storage's own shape. `challenge`: `www-authenticate` of a 401."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, challenge: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.challenge = challenge
 
 
 def denial(who: str, permission: str) -> str:
@@ -43,7 +45,11 @@ def refusal(error: StorageError) -> Response:
     """A refusal of the JSON API."""
     reason = _REASONS.get(error.status, "invalid")
     details = {"message": error.message, "domain": "global", "reason": reason}
-    return ok({"error": {"code": error.status, "message": error.message, "errors": [details]}}, error.status)
+    if error.challenge:
+        reason = "authError" if "error=" in error.challenge else "required"
+        details |= {"reason": reason, "locationType": "header", "location": "Authorization"}
+    found = ok({"error": {"code": error.status, "message": error.message, "errors": [details]}}, error.status)
+    return _challenged(found, error)
 
 
 def ok(value: object, status: int = 200) -> Response:
@@ -119,4 +125,10 @@ def xml_refusal(error: StorageError) -> Response:
     """A refusal of the XML API."""
     code = _XML_CODES.get(error.status, "InvalidArgument")
     inner = f"<Code>{code}</Code><Message>{escape(error.message)}</Message>"
-    return Response(error.status, f"<?xml version='1.0' encoding='UTF-8'?><Error>{inner}</Error>".encode(), _XML)
+    found = Response(error.status, f"<?xml version='1.0' encoding='UTF-8'?><Error>{inner}</Error>".encode(), _XML)
+    return _challenged(found, error)
+
+
+def _challenged(response: Response, error: StorageError) -> Response:
+    challenge = {"www-authenticate": error.challenge} if error.challenge else {}
+    return replace(response, headers={**response.headers, **challenge})

@@ -19,7 +19,8 @@ class Purpose:
 
     `cloud`: who issues it; `account`: e-mail of the service account to impersonate, at Azure the client id of the
     application whose federated identity credential trusts Remit; `scopes`: OAuth scopes, sorted;
-    `buckets`: when not empty, the token is narrowed to these Cloud Storage buckets and good for nothing else;
+    `buckets`: when not empty, the token is narrowed to these Cloud Storage buckets, or to what lies below a prefix of
+    one (`BUCKET/PREFIX/`), and good for nothing else;
     `lifetime`: seconds asked for, 300 to 3600; `audience`: when not empty, no cloud is asked: the credential is Remit's
     own assertion of who the caller is, for this audience and nobody else, and account and scopes are empty.
     """

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from remit.credentials.settings import AzureLine
 from remit.model.errors import Problem
+from remit.model.prefixes import LONGEST
 from remit.settings.azure_schema import AzureAccount
 from remit.settings.document import Document, Path_
 from remit.settings.schema import RemitYaml
+from remit.trust.prefixes import parted, wider_than
 
 _EXCHANGE = "azureadtokenexchange"
 
@@ -65,9 +67,15 @@ def _unknown(document: Document, path: Path_, yaml: RemitYaml, line: AzureAccoun
         yield document.problem((*path, "project"), f"`{line.project}` is no project under `environments`")
         return
     known = projects[line.project]
-    for number, container in enumerate(line.containers or ()):
+    for number, name in enumerate(line.containers or ()):
+        container, prefix = parted(name)
         if container not in known:
             message = f"`{container}` is not among the containers of `{line.project}`"
+            yield document.problem((*path, "containers", number), message)
+        if len(prefix) > LONGEST:
+            yield document.problem((*path, "containers", number), f"a prefix has {LONGEST} characters at most")
+        if wider := wider_than(name, line.containers or ()):
+            message = f"`{name}` lies in `{wider}`, which is opened as a whole"
             yield document.problem((*path, "containers", number), message)
     if "storage" in line.services and not _containers(line, projects):
         yield document.problem(path, f"a token for storage opens containers, and `{line.project}` lists none")

@@ -4,11 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from remit.model.prefixes import PREFIX
 from remit.settings.identity_schema import AppId, Text
 from remit.settings.section import Section
 
 # learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata, without `$root`
 Container = Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}/[a-z0-9](-?[a-z0-9]){2,62}$", max_length=88)]
+# the same, or what of it lies below a prefix
+Opened = Annotated[str, Field(pattern=rf"^[a-z0-9]{{3,24}}/[a-z0-9](-?[a-z0-9]){{2,62}}(/{PREFIX})?$", max_length=179)]
 
 
 class AzureAccount(Section):
@@ -20,7 +23,7 @@ class AzureAccount(Section):
     subject: Annotated[str, Field(min_length=1, max_length=600)] | None = None
     services: Annotated[list[Literal["storage", "postgresql", "sql"]], Field(min_length=1)] = ["storage"]
     access: Literal["read", "write"] = "read"
-    containers: list[Container] | None = None
+    containers: list[Opened] | None = None
     databases: list[Text] = []
 
 

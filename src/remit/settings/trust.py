@@ -6,17 +6,18 @@ from urllib.parse import urlsplit
 from remit.identity.settings import EntraIssuer
 from remit.model.errors import Problem
 from remit.model.estate import Estate
-from remit.settings import azure
+from remit.model.prefixes import LONGEST
+from remit.settings import azure, trust_databases
 from remit.settings.document import Document, Path_
 from remit.settings.placeholders import settle
 from remit.settings.schema import ProjectSection, RemitYaml
 from remit.trust import settings as trust_settings
+from remit.trust.prefixes import wider_than
 from remit.trust.settings import (
     POLICY,
     Account,
     Applications,
     AzureClient,
-    DatabaseRoles,
     Role,
     StorageAccount,
     TrustSettings,
@@ -25,6 +26,7 @@ from remit.trust.settings import (
 __all__ = ["contradictions", "settle", "trust"]
 
 _REMIT, _CLI = "remit", "remit-cli"
+_BASIC = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 
 
 def trust(
@@ -49,20 +51,12 @@ def trust(
         storage=tuple(
             StorageAccount(name, one.subscription, one.resource_group) for name, one in given.storage.items()
         ),
-        databases=tuple(_databases(yaml)),
+        databases=tuple(trust_databases.database_roles(yaml, _clients(yaml))),
         administrators=tuple(given.administrators),
         apart=tuple(given.apart),
         pending=dict(pending),
+        installation=yaml.audit.origin,
     )
-
-
-def _databases(yaml: RemitYaml) -> Iterator[DatabaseRoles]:
-    clients = _clients(yaml)
-    lines = yaml.credentials.azure.accounts if yaml.credentials.azure else ()
-    for one in yaml.databases:
-        ids = {line.client for line in lines if "postgresql" in line.services and one.name in line.databases}
-        names = tuple(client.name for client in clients if client.client in ids) if one.login == "entra" else ()
-        yield DatabaseRoles(one.name, one.address, one.database, tuple(one.roles), names)
 
 
 def _applications(yaml: RemitYaml, issuer: EntraIssuer, origin: str) -> Applications:
@@ -132,6 +126,7 @@ def contradictions(
     """
     yield from _misnamed(document, yaml, paths)
     yield from _strangers(document, yaml)
+    yield from trust_databases.contradictions(document, yaml)
     if not sound:
         return
     for email, one in yaml.trust.accounts.items():
@@ -178,7 +173,8 @@ def _strangers(document: Document, yaml: RemitYaml) -> Iterator[Problem]:
 def _grant(document: Document, path: Path_, yaml: RemitYaml, roles: list[str]) -> Iterator[Problem]:
     """A grant on what the estate does not name, and a role by the policy where the policy says nothing."""
     email, resource = str(path[2]), str(path[4])
-    kind, _, name = resource.partition("/")
+    kind, _, rest = resource.partition("/")
+    name, _, prefix = rest.partition("/")
     known = {
         "projects": _projects(yaml),
         "buckets": frozenset(one for each in _sections(yaml) for one in each.buckets),
@@ -188,6 +184,8 @@ def _grant(document: Document, path: Path_, yaml: RemitYaml, roles: list[str]) -
         where = "an account of this file" if kind == "accounts" else f"among the {kind} under `environments`"
         yield document.problem(path, f"`{name}` is not {where}")
         return
+    if prefix:
+        yield from _prefix(document, path, yaml.trust.accounts[email].grants, roles)
     works = any(line.account == email and line.project == name for line in yaml.credentials.accounts)
     for index, role in enumerate(roles):
         if role == POLICY and not works:
@@ -195,6 +193,19 @@ def _grant(document: Document, path: Path_, yaml: RemitYaml, roles: list[str]) -
             yield document.problem((*path, index), message if kind == "projects" else "`policy` is for projects only")
         if role in roles[:index]:
             yield document.problem((*path, index), f"`{role}` stands twice")
+
+
+def _prefix(document: Document, path: Path_, grants: Mapping[str, list[str]], roles: list[str]) -> Iterator[Problem]:
+    """What cannot be below a prefix, or is on more of the bucket besides, so that the prefix would bind nobody."""
+    resource = str(path[4])
+    if len(resource.split("/", 2)[2]) > LONGEST:
+        yield document.problem(path, f"a prefix has {LONGEST} characters at most")
+    for index, role in enumerate(roles):
+        if role in _BASIC:
+            message = f"`{role}` holds on all of a bucket: Google takes no condition on it"
+            yield document.problem((*path, index), message)
+        if wider := wider_than(resource, (each for each, others in grants.items() if role in others)):
+            yield document.problem((*path, index), f"`{role}` stands on `{wider}` too, in which `{resource}` lies")
 
 
 def _incomplete(document: Document, yaml: RemitYaml) -> Iterator[Problem]:

@@ -6,9 +6,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from remit.model.prefixes import PREFIX
+from remit.settings.databases_schema import Role as DatabaseRole
 from remit.settings.google_schema import Account
 from remit.settings.identity_schema import Guid
 from remit.settings.section import Section
+from remit.settings.services_schema import ServiceName
 
 
 def _day(value: Any) -> str:
@@ -59,7 +62,10 @@ Member = Annotated[
         )
     ),
 ]
-Resource = Annotated[str, Field(pattern=r"^(projects|buckets|accounts)/[a-z0-9._@-]+$", max_length=128)]
+# a bucket with what of it lies below a prefix, too
+Resource = Annotated[
+    str, Field(pattern=rf"^((projects|buckets|accounts)/[a-z0-9._@-]+|buckets/[a-z0-9._-]+/{PREFIX})$", max_length=162)
+]
 GoogleRole = Annotated[
     str,
     Field(
@@ -67,6 +73,12 @@ GoogleRole = Annotated[
         max_length=160,
     ),
 ]
+_NAME = r'([^\s"./\x00-\x1f\x7f]+|"([^"\x00-\x1f\x7f]|"")+")'
+DatabaseObject = Annotated[
+    str, Field(pattern=rf"^(database|schemas/{_NAME}|(tables|sequences)/{_NAME}\.{_NAME})$", max_length=300)
+]
+# the words themselves differ from kind to kind: `trust_databases.py` tells which
+Privilege = Annotated[str, Field(pattern=r"^[A-Z]{3,10}$")]
 StorageName = Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}$")]
 ResourceGroup = Annotated[str, Field(pattern=r"^[A-Za-z0-9_().-]{0,89}[A-Za-z0-9_()-]$")]
 
@@ -98,6 +110,13 @@ class TrustStorage(Section):
     resource_group: ResourceGroup
 
 
+class TrustDatabase(Section):
+    """What the roles of a database may do there, and who gives it to them."""
+
+    administrator: DatabaseRole
+    roles: dict[DatabaseRole, dict[DatabaseObject, Annotated[list[Privilege], Field(min_length=1)]]] = {}
+
+
 class Trust(Section):
     """What the clouds must hold, and who reads it there."""
 
@@ -108,3 +127,4 @@ class Trust(Section):
     roles: dict[RoleValue, TrustRole] = {}
     accounts: dict[Account, TrustAccount] = {}
     storage: dict[StorageName, TrustStorage] = {}
+    databases: dict[ServiceName, TrustDatabase] = {}

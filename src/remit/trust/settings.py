@@ -39,10 +39,10 @@ class Role:
 class Account:
     """A service account of Google's.
 
-    `grants`: resource (`projects/ID`, `buckets/NAME`, `accounts/EMAIL`) → roles that it holds there, `POLICY` among
-    them on projects; `members`: who of the pool may become it: `group/ID`, `subject/TEXT`, `remit` (Remit's own
-    application); none: the groups, people and workloads of every role that works as it. `owner`, `expires`: as of
-    `Role`.
+    `grants`: resource (`projects/ID`, `buckets/NAME`, `buckets/NAME/PREFIX/`, `accounts/EMAIL`) → roles that it holds
+    there, `POLICY` among them on projects; `members`: who of the pool may become it: `group/ID`, `subject/TEXT`,
+    `remit` (Remit's own application); none: the groups, people and workloads of every role that works as it. `owner`,
+    `expires`: as of `Role`.
     """
 
     email: str
@@ -74,7 +74,7 @@ class AzureClient:
     """An application whose tokens open containers.
 
     `name`: `PROJECT/ROLE` of the first line that names it; `client`: its app id; `subjects`: whom it trusts of Remit's
-    own issuer; `containers`: `ACCOUNT/CONTAINER`; `write`: whether it may write to them.
+    own issuer; `containers`: `ACCOUNT/CONTAINER` or `ACCOUNT/CONTAINER/PREFIX/`; `write`: whether it may write to them.
     """
 
     name: str
@@ -89,7 +89,9 @@ class DatabaseRoles:
     """The roles that Remit logs in as to one PostgreSQL database.
 
     `name`: in remit.yaml; `address`: `HOST:PORT`; `database`: its name at the server; `clients`: `AzureClient.name` of
-    the applications whose tokens log in, none where Remit's certificates do.
+    the applications whose tokens log in, none where Remit's certificates do; `project`: its id; `administrator`: the
+    role that whoever plans and applies logs in as, empty where the trust does not look at it; `grants`: role → object
+    (`schemas/S`, `tables/S.T`, …) → privileges; `roots`: PEM, a path relative to remit.yaml, empty for the system's.
     """
 
     name: str
@@ -97,6 +99,10 @@ class DatabaseRoles:
     database: str
     roles: tuple[str, ...]
     clients: tuple[str, ...] = ()
+    project: str = ""
+    administrator: str = ""
+    grants: Mapping_[str, Mapping_[str, tuple[str, ...]]] = field(default_factory=dict)
+    roots: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,8 @@ class TrustSettings:
     `own_issuer`, `own_provider`: Remit's own issuer and the provider that trusts it, empty where there is none;
     `administrators`: IAM members (`user:…`, `group:…`) who must keep what lets them repair this;
     `apart`: IAM members whose assignments are somebody else's business; `pending`: app id that stands in for one that
-    Entra has not given yet → the application's name in a plan (`remit`, `remit-cli`, `PROJECT/ROLE`).
+    Entra has not given yet → the application's name in a plan (`remit`, `remit-cli`, `PROJECT/ROLE`); `installation`:
+    the name of its ledger, by which one of a tenant's installations is told from another.
     """
 
     issuer: str
@@ -149,6 +156,7 @@ class TrustSettings:
     administrators: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     pending: Mapping_[str, str] = field(default_factory=dict)
+    installation: str = ""
 
     @property
     def pool(self) -> str:

@@ -20,7 +20,7 @@ class Address:
 
     @property
     def cloud(self) -> str:
-        """`entra`, `google` or `azure`."""
+        """`entra`, `google`, `azure` or `sql`."""
         return self.kind.partition(".")[0]
 
 
@@ -82,6 +82,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "entra.federation": ("application", "issuer", "subject"),
     "entra.assignment": ("role", "principal"),
     "entra.consent": ("permission", "principal"),
+    "entra.delegation": ("principal", "resource", "whom"),
+    "entra.credential": ("of", "application", "key"),
     "google.pool": (),
     "google.provider": (),
     "google.account": (),
@@ -89,6 +91,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "google.binding": ("resource", "role", "member", "condition"),
     "google.audit": ("project", "service"),
     "azure.assignment": ("scope", "role", "principal"),
+    "azure.identity": (),
+    "azure.federation": ("identity", "issuer", "subject"),
+    "sql.object": (),
+    "sql.role": (),
+    "sql.grant": ("database", "object", "role", "privilege"),
 }
 """Kind → the fields by which one that is there is known for one that is wanted; none: by the address's name."""
 

@@ -464,9 +464,17 @@ def test_what_contoso_s_policy_wants(settings):
     assert {"aiplatform.customJobs.create", "aiplatform.endpoints.predict", "logging.logEntries.list"} <= test
     assert test <= wants.governed()
     assert "aiplatform.customJobs.create" in wants.permissions("MLEngineer", ENGINEERS, "contoso-fraud-prod")  # with c1
-    ada = wants.permissions("DataScientist", frozenset({"9a000000-0000-4000-8000-000000000004"}), "contoso-fraud-test")
+    hers = ("DataScientist", frozenset({"9a000000-0000-4000-8000-000000000004"}), "contoso-fraud-test")
+    ada = wants.permissions(*hers, granted=False)
     assert "aiplatform.endpoints.predict" in ada
     assert "aiplatform.customJobs.create" not in ada
+    assert wants.permissions(*hers) - ada >= {"aiplatform.customJobs.create"}  # just in time
+    assert ada < wants.permissions(*hers)
+    assert "aiplatform.models.delete" not in wants.permissions(*hers)  # nobody could grant her that
+    repairing = wants.permissions("MLEngineer", ENGINEERS, "contoso-fraud-prod")  # also in an emergency
+    assert "aiplatform.models.delete" in repairing - wants.permissions(
+        "MLEngineer", ENGINEERS, "contoso-fraud-prod", granted=False
+    )
     assert wants.permissions("Nobody", frozenset(), "contoso-fraud-test") == frozenset()
     assert wants.permissions("MLEngineer", ENGINEERS, "unknown") == frozenset()
 
@@ -484,6 +492,47 @@ def test_actions_asked_about_together_are_told_apart_where_policies_tell_them_ap
     wants = PolicyWants(rooms.judge(settings), settings.estate, TENANT)
     found = wants.permissions("Odd", frozenset(), "contoso-fraud-test")
     assert found == {other.permission, *(row.permission for row in launched if row != but)}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "context has grant && context.grant.approvals >= 3",
+        "context has grant && context.grant.break_glass",
+        "context has grant && context.grant.job && context.grant.lasting <= 300",
+        'context has grant && context.grant.approvals > 1 && context.authentication.contexts.contains("c7")',
+    ],
+)
+def test_whatever_could_be_granted_is_wanted_and_told_apart(settings, condition):
+    """The account has to hold it: a grant that people agreed to would otherwise end in a refusal of Google's."""
+    (settings.policy.folder / "odd.cedar").write_text(f"""
+@id("odd") @purpose("granted") permit (principal in Role::"Odd", action in Action::"launch", resource)
+when {{ {condition} }};
+@id("read") @purpose("granted") permit (principal in Role::"Odd", action == Action::"storage.objects.get", resource)
+when {{ {condition} }};
+""")
+    wants = PolicyWants(rooms.judge(settings), settings.estate, TENANT)
+    odd = ("Odd", frozenset[str](), "contoso-fraud-test")
+    assert "aiplatform.customJobs.create" in wants.permissions(*odd)
+    assert wants.permissions(*odd, granted=False) == frozenset()
+    assert wants.on_bucket(*odd, "contoso-fraud-test-data") == {"storage.objects.get"}
+    assert wants.on_bucket(*odd, "contoso-fraud-test-data", granted=False) == frozenset()
+
+
+def test_what_only_an_approval_is_missing_of_is_wanted(settings):
+    """An obligation that asks for people's consent looks at no grant itself."""
+    (settings.policy.folder / "odd.cedar").write_text("""
+@id("odd") @purpose("in a run") permit (principal in Role::"Odd", action in Action::"launch", resource)
+when { context has job };
+""")
+    (settings.policy.folder / "obligations" / "odd.cedar").write_text("""
+@id("two") @purpose("four eyes") @approvals("2")
+permit (principal in Role::"Odd", action == Action::"aiplatform.projects.locations.customJobs.create", resource);
+""")
+    wants = PolicyWants(rooms.judge(settings), settings.estate, TENANT)
+    odd = ("Odd", frozenset[str](), "contoso-fraud-test")
+    assert {"aiplatform.customJobs.create"} == wants.permissions(*odd) - wants.permissions(*odd, granted=False)
+    assert "aiplatform.pipelineJobs.create" in wants.permissions(*odd, granted=False)
 
 
 def test_the_door_s_address(settings):

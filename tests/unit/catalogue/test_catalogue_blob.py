@@ -40,7 +40,27 @@ def test_a_token_is_everything_that_its_holder_can_do_with_it(access, groups):
     assert not request.leasable
 
 
-@pytest.mark.parametrize("names", [[], ["acct/other"], ["acct/features", "acct/other"], [""], ["features"], ["acct/"]])
+def test_what_lies_below_prefixes_is_asked_about_by_itself():
+    request = blob_request(ESTATE, ["acct/features/a/", "acct/staging", "acct/features/b/c/"], "write")
+    asked = [
+        (each.action.id.rpartition("/")[2], each.resources[0].name.rpartition("/")[2], each.within)
+        for each in request.operations
+    ]
+    verbs = ("read", "write", "delete")
+    assert asked == [
+        *((verb, "staging", "") for verb in verbs),
+        *((verb, "features", "a/") for verb in verbs),
+        *((verb, "features", "b/c/") for verb in verbs),
+    ]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *([], ["acct/other"], ["acct/features", "acct/other"], [""], ["features"], ["acct/"]),
+        *(["acct/features/"], ["acct/features//"], ["acct/features/a"], ["acct/other/a/"]),
+    ],
+)
 def test_what_is_no_container_of_the_estate(names):
     with pytest.raises(Refused) as caught:
         blob_request(ESTATE, names, "read")

@@ -14,7 +14,7 @@ from remit.assembly import trust_verifying as trusting
 from remit.audit.recorder import LedgerRecorder
 from remit.model.errors import Refused
 from remit.model.reasons import Reason
-from remit.model.secret import AccessToken
+from remit.model.secret import AccessToken, UnverifiedToken
 from remit.sdk import broker, sign_in
 from remit.sdk.broker import Exchanged
 from remit.settings.read import read
@@ -170,7 +170,7 @@ OTHER = Finding("clash", "Security", "", "entra", "Security", "entra-roles", "no
     ],
 )
 def test_the_trust(run, recorded, monkeypatch, report, code, said):  # noqa: PLR0917 - fixtures and a table's columns
-    async def verified(settings, who):
+    async def verified(settings, who, me):
         return report
 
     monkeypatch.setattr(trusting, "verified", verified)
@@ -184,7 +184,7 @@ def test_the_trust(run, recorded, monkeypatch, report, code, said):  # noqa: PLR
 
 
 def test_the_trust_of_one_role(run, recorded, monkeypatch):
-    async def verified(settings, who):
+    async def verified(settings, who, me):
         return Report((GOOD, WALKED), (MISSING, OTHER))
 
     monkeypatch.setattr(trusting, "verified", verified)
@@ -195,3 +195,27 @@ def test_the_trust_of_one_role(run, recorded, monkeypatch):
     code, out, err = run("trust", "verify", "--role", "Nobody", "--config", str(recorded))
     assert (code, out) == (2, "")
     assert "no account is mapped to `Nobody`" in err
+
+
+def test_the_trust_as_oneself_is_walked_for_whoever_asks_for_it_and_is_signed_in(run, recorded, monkeypatch):
+    walked = []
+
+    async def verified(settings, who, me):
+        walked.append(me)
+        return Report((GOOD,), ())
+
+    def nobody(*_):
+        raise sign_in.nobody()
+
+    command = ("trust", "verify", "--config", str(recorded))
+    monkeypatch.setattr(trusting, "verified", verified)
+    monkeypatch.setattr(sign_in, "current", nobody)
+    assert run(*command)[0] == 0
+    code, out, err = run(*command, "--as-me")
+    assert (code, out) == (2, "")
+    assert "hint: run `remit login --url URL`" in err
+    code, _, err = run("doctor", "--live", "--as-me", "--config", str(recorded))
+    assert (code, "remit login" in err) == (2, True)
+    monkeypatch.setattr(sign_in, "current", lambda *_: SignIn())
+    assert run(*command, "--as-me")[0] == 0
+    assert walked == [None, UnverifiedToken("identity")]

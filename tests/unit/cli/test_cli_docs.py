@@ -311,9 +311,13 @@ def held(annotation: Any, key: str) -> tuple[type[BaseModel] | None, str]:
     if get_origin(annotation) is list:
         return held(get_args(annotation)[0], f"{key}[]")
     if get_origin(annotation) is dict:
-        name = {"roles": "ROLE", "accounts": "ACCOUNT", "storage": "STORAGE", "environments": "ENVIRONMENT"}.get(
-            key.rpartition(".")[2], "PROJECT"
-        )
+        name = {
+            "roles": "ROLE",
+            "accounts": "ACCOUNT",
+            "storage": "STORAGE",
+            "databases": "DATABASE",
+            "environments": "ENVIRONMENT",
+        }.get(key.rpartition(".")[2], "PROJECT")
         return held(get_args(annotation)[1], f"{key}.{name}")
     for one in get_args(annotation):
         if isinstance(one, type) and issubclass(one, BaseModel):

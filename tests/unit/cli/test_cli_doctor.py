@@ -140,7 +140,9 @@ def test_durations_are_told_as_people_read_them(seconds, said):
     [
         (["--json", "lifetime"], "do not stand before `lifetime`"),
         (["--live", "lifetime"], "do not stand before `lifetime`"),
+        (["--as-me", "lifetime"], "do not stand before `lifetime`"),
         (["--allow-changes"], "`--live`, or one of the commands"),
+        (["--as-me"], "`--live`, or one of the commands"),
         (["--live", "lifetimes"], "lifetimes"),
     ],
 )

@@ -56,6 +56,7 @@ def permitted():
 def world(monkeypatch, permitted):
     """Clouds in memory that hold what is nobody's to make, and are asked in place of the real ones."""
     found = _memory().World()
+    found.put(Found(Address("azure.identity", "remit"), {}))
     for name, number in (("managed-identity", 1), ("microsoft-graph", 2)):
         fields = {"appId": f"3c000000-0000-4000-8000-00000000000{number}"}
         found.put(Found(Address("entra.principal", name), fields, {"id": f"given-{number}", **fields}))
@@ -133,8 +134,10 @@ def test_from_nothing_to_what_the_file_says(run, house, world):
 
 def test_the_plan_reads_as_a_page_that_ends_with_what_to_type(run):
     code, out, err = run("plan")
-    assert (code, err) == (1, "")
+    unseen = "the databases `features`, `features-prod`: `trust.databases` does not name them"
+    assert (code, err) == (1, f"not looked at: {unseen}\n")
     plan = planned(run)[1]
+    assert plan["unseen"] == [unseen]
     assert f"remit trust apply {plan['checksum']}" in out.splitlines()[-1]
     assert "\x1b" not in out
 
@@ -220,7 +223,7 @@ def test_what_is_needed_is_listed(run):
     code, out, _ = run("plan", "--needs", "--json")
     told = json.loads(out)
     assert set(told) == {"plan", "apply"}
-    assert all(set(clouds) == {"entra", "google", "azure"} for clouds in told.values())
+    assert all(set(clouds) == {"entra", "google", "azure", "sql"} for clouds in told.values())
     assert all(why for clouds in told.values() for needs in clouds.values() for why in needs.values())
 
 

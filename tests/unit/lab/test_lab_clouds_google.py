@@ -240,7 +240,7 @@ def test_a_narrowed_token_is_good_for_its_buckets_and_nothing_else(world):
         boundary(),
         boundary("*"),
         boundary(TEST_BUCKET, roles=("inRole:roles/owner",)),
-        boundary(TEST_BUCKET, availabilityCondition={"expression": "true"}),
+        boundary(TEST_BUCKET, availabilityCondition={"expression": "resource.tags"}),
         boundary(*[f"bucket-{number}" for number in range(11)]),
     ],
 )

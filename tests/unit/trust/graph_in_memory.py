@@ -41,6 +41,7 @@ class GraphInMemory(httpx.AsyncBaseTransport):
         self.principals: dict[str, Document] = {}
         self.credentials: dict[str, list[Document]] = {}
         self.assignments: list[Document] = []
+        self.grants: list[Document] = []
         self.deleted: dict[str, Document] = {}
         self.asked: list[tuple[str, str, Document | None]] = []
         self.before: Callable[[str, str], httpx.Response | None] = lambda _method, _path: None
@@ -103,6 +104,11 @@ class GraphInMemory(httpx.AsyncBaseTransport):
             (f"GET {holder}/appRoleAssignments", lambda r, _b, oid: self._held(r, "principalId", oid)),
             (f"POST {holder}/appRoleAssignedTo", self._assign),
             (f"DELETE {holder}/appRoleAssignedTo/([^/]+)", self._unassign),
+            ("POST (applications|servicePrincipals)/([^/]+)/removePassword", self._unseal),
+            ("GET oauth2PermissionGrants", self._consented),
+            ("POST oauth2PermissionGrants", self._consent),
+            ("PATCH oauth2PermissionGrants/([^/]+)", self._reconsent),
+            ("DELETE oauth2PermissionGrants/([^/]+)", self._withdraw),
         )
 
     def _one(self, document: Document | None, status: int = 200) -> httpx.Response:
@@ -254,6 +260,37 @@ class GraphInMemory(httpx.AsyncBaseTransport):
         found = next((one for one in self.assignments if one["id"] == which), None)
         if found:
             self.assignments.remove(found)
+        return self._one(found, 204)
+
+    def _unseal(self, _request: httpx.Request, body: Document, kind: str, oid: str) -> httpx.Response:
+        holder = (self.applications if kind == "applications" else self.principals)[oid]
+        left = [one for one in holder["passwordCredentials"] if one["keyId"] != body["keyId"]]
+        if len(left) == len(holder["passwordCredentials"]):
+            raise Refusal(400, "Request_BadRequest", "No password credential found with keyId.")
+        holder["passwordCredentials"] = left
+        return httpx.Response(204)
+
+    def _consented(self, request: httpx.Request, _body: object) -> httpx.Response:
+        wanted = re.fullmatch("clientId eq '(.*)'", request.url.params["$filter"])
+        assert wanted
+        return self._page(request, [one for one in self.grants if one["clientId"] == wanted[1]])
+
+    def _consent(self, _request: httpx.Request, body: Document) -> httpx.Response:
+        ends = ("clientId", "resourceId", "principalId")
+        if any(all(one[name] == body[name] for name in ends) for one in self.grants):
+            raise Refusal(409, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists.")
+        self.grants.append({"id": str(uuid.uuid4()), **body})
+        return httpx.Response(201, json=self.grants[-1])
+
+    def _reconsent(self, _request: httpx.Request, body: Document, which: str) -> httpx.Response:
+        assert list(body) == ["scope"]
+        next(one for one in self.grants if one["id"] == which).update(body)
+        return httpx.Response(204)
+
+    def _withdraw(self, _request: httpx.Request, _body: object, which: str) -> httpx.Response:
+        found = next((one for one in self.grants if one["id"] == which), None)
+        if found:
+            self.grants.remove(found)
         return self._one(found, 204)
 
 

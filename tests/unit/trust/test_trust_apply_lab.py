@@ -2,15 +2,26 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import httpx
 import pytest
+from tests.unit.trust import verified_contoso
 from tests.unit.trust.drifting_lab import EXAMPLE, Administrator, Lab
 
+from remit.assembly import rooms
+from remit.assembly.trust import somebody
 from remit.assembly.trust_plan import _View, permitted
+from remit.assembly.trust_verifying import Walk
+from remit.catalogue import actions
 from remit.lab import contoso
 from remit.lab.faults import Fault
 from remit.lab.service import Clouds
+from remit.model.decision import Circumstances
+from remit.model.grant import Grant, Wanted
+from remit.model.identity import Kind, Principal
+from remit.model.operation import Action, Operation, Request, Resource
+from remit.model.outcome import Outcome
 from remit.settings.read import read
 from remit.trust.applying.apply import Interrupted, apply
 from remit.trust.clouds import azure, entra, google
@@ -100,3 +111,68 @@ def test_nobodys_id_is_told_and_not_waited_for(file, tmp_path):
     with pytest.raises(Interrupted, match=f"`{NOBODY}` is nobody's id at Entra"):
         asyncio.run(story())
     assert not [line for line in told if "waiting" in line]
+
+
+PROJECT = "contoso-fraud-test"
+PROJECT_ITSELF = Resource("Project", f"//cloudresourcemanager.googleapis.com/projects/{PROJECT}", PROJECT)
+LAUNCH = "aiplatform.projects.locations.customJobs.create"
+VERTEX = f"https://us-central1-aiplatform.googleapis.com/v1/projects/{PROJECT}/locations/us-central1"
+SCIENTISTS = "9a000000-0000-4000-8000-000000000004"
+SCIENTIST, TRAINER = (f"{name}@{PROJECT}.iam.gserviceaccount.com" for name in ("data-scientist", "trainer"))
+JOB = {
+    "displayName": "granted",
+    "jobSpec": {
+        "serviceAccount": TRAINER,
+        "workerPoolSpecs": [
+            {
+                "machineSpec": {"machineType": "n1-standard-4"},
+                "replicaCount": "1",
+                "containerSpec": {"imageUri": "us-docker.pkg.dev/vertex-ai/training/tf-cpu:1", "command": ["true"]},
+            }
+        ],
+    },
+}
+
+
+def launching(settings, *grants):
+    """What the policy says to Ada's launch."""
+    operation = Operation(Action(LAUNCH, actions()[LAUNCH], "aiplatform.customJobs.create"), (PROJECT_ITSELF,))
+    now = Circumstances(now=1000, locations_known=True, grants=grants)
+    return rooms.judge(settings).decide(ada(settings), Request((operation,)), now).outcome
+
+
+def ada(settings):
+    known = somebody(Principal("entra", contoso.TENANT, contoso.ADA.oid, Kind.PERSON), frozenset({SCIENTISTS}))
+    return replace(known, roles=frozenset({"DataScientist"}))
+
+
+@pytest.mark.promise("V22")
+def test_what_somebody_is_granted_just_in_time_google_takes_as_well(file, tmp_path):
+    """From an empty estate: the account's own role holds what a grant could permit, and nothing beyond."""
+    (tmp_path / "lab").mkdir()
+    clouds = Clouds(tmp_path / "lab", world=contoso.EMPTY)
+
+    async def applied():
+        async with httpx.AsyncClient(transport=Lab(clouds)) as client:
+            view = viewed(read(file, pending=True), clouds, client)
+            seen = await view.look()
+            return await apply(replace(view.applying(lambda _: None), sleep=shorter), seen.plan.checksum)
+
+    assert asyncio.run(applied()).left.empty
+    settings = read(file)
+    wanted_ = Wanted(ada(settings).principal.key, LAUNCH, PROJECT_ITSELF, 3600, "to try something")
+    assert launching(settings) is Outcome.NEEDS_APPROVAL
+    assert launching(settings, Grant("g-1", wanted_, 900, 4500, 1)) is Outcome.PERMIT
+
+    async def answers():
+        async with httpx.AsyncClient(transport=verified_contoso.Lab(clouds)) as client:
+            walk = Walk(settings, rooms.Hops(settings, client, client))
+            clouds.commands()["provider_keys"]({"name": "remit", "jwks": {"keys": list(walk.keys())}})
+            token = await walk.become(SCIENTIST, frozenset({SCIENTISTS}))
+            asked = partial(client.request, headers={"authorization": f"Bearer {token.reveal()}"})
+            made = await asked("POST", f"{VERTEX}/customJobs", json=JOB)
+            return made, await asked("DELETE", f"{VERTEX}/endpoints/1")
+
+    launched, deleted = asyncio.run(answers())
+    assert launched.status_code == 200, launched.text
+    assert deleted.status_code == 403, deleted.text

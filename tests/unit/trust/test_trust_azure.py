@@ -354,7 +354,7 @@ def test_who_may_not_is_told_what_it_takes(keys):
     with pytest.raises(Denied, match="roleAssignments/write") as refusal:
         arbiter.make(wanted()[0])
     assert "--needs" in refusal.value.hint
-    assert set(NEEDS) == {"Role Based Access Control Administrator"}
+    assert set(NEEDS) == {"Role Based Access Control Administrator", "Managed Identity Contributor"}
     assert set(READS) == {"Reader"}
 
 

@@ -50,8 +50,9 @@ def installed(tmp_path, given):
 def test_a_first_file_is_read_and_its_applications_are_yet_to_be_made(tmp_path):
     trust = installed(tmp_path, GIVEN).trust
     assert set(trust.pending.values()) == {"remit", "remit-cli"}
-    assert trust.applications.uris == ("api://6f1c2a34-8b5d-4e6f-9a01-c0de00000001/remit",)
-    assert trust.applications.second == "api://6f1c2a34-8b5d-4e6f-9a01-c0de00000001/remit-google"
+    assert trust.applications.uris == ("api://6f1c2a34-8b5d-4e6f-9a01-c0de00000001/remit-contoso-fraud-test",)
+    assert trust.applications.second == "api://6f1c2a34-8b5d-4e6f-9a01-c0de00000001/remit-google-contoso-fraud-test"
+    assert trust.installation == "contoso.example/remit-contoso-fraud-test"
     assert [(role.name, role.groups) for role in trust.roles] == [
         ("MLEngineer", (GROUPS[1],)),
         ("DataScientist", (GROUPS[3],)),

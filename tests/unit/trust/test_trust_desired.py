@@ -203,7 +203,6 @@ BROKEN = [
     ([thing("entra.application", "a", displayName="d" * 257)], "the display name of `entra.application a` has 257"),
     ([thing("entra.application", "a", webRedirects=("http://evil.example/",))], "is no redirect URI"),
     ([thing("entra.application", "a", webRedirects=("http://localhost.evil.example/",))], "is no redirect URI"),
-    ([thing("entra.application", "p-x/r"), thing("entra.application", "p/x-R")], "`p-x/r` and `p/x-R` would be one"),
 ]
 
 

@@ -237,8 +237,8 @@ class Mischief:
         one = self.rng.choice([each for each in self.found if each.address.kind == "google.role"])
         if self.taken("role", one.address.name):
             return False
-        more = self.rng.choice(["aiplatform.customJobs.create", "aiplatform.models.delete"])
-        held = [*one.fields["permissions"], more]
+        lacking = {"aiplatform.customJobs.create", "aiplatform.models.delete", "aiplatform.endpoints.delete"}
+        held = [*one.fields["permissions"], self.rng.choice(sorted(lacking.difference(one.fields["permissions"])))]
         url = f"https://iam.googleapis.com/v1/{one.address.name}?updateMask=includedPermissions"
         await self.hands.google("PATCH", url, {"includedPermissions": held})
         return True

@@ -16,7 +16,7 @@ from remit.trust.clouds.entra_manifest import fields_of, patches
 from remit.trust.clouds.port import CloudRefused, Denied, Missing, Throttled
 from remit.trust.desired.entra import CONSENTS, entra
 from remit.trust.planning.diff import plan
-from remit.trust.planning.plan import Act
+from remit.trust.planning.plan import Act, Risk
 from remit.trust.settings import Applications, AzureClient, Role, TrustSettings
 from remit.trust.things import Address, Found, ids_of, settled
 
@@ -373,12 +373,22 @@ def test_whoever_took_the_name_first_with_a_secret_does_not_become_remit(tenant,
         asyncio.run(tenant.cloud.make(thing))
 
 
-def test_a_secret_is_no_matter_where_the_file_knows_the_application(tenant):
+def test_a_secret_of_an_application_that_the_file_knows_goes_only_by_its_name(tenant):
     remit = tenant.application("remit")
     remit["passwordCredentials"] = [{"keyId": "k"}]
     pending = {key: name for key, name in STAND_INS.items() if name != "remit"}
-    known = replace(SETTINGS.applications, remit=remit["appId"])
-    assert tenant.plan(replace(SETTINGS, applications=known, pending=pending)).empty
+    known = replace(SETTINGS, applications=replace(SETTINGS.applications, remit=remit["appId"]), pending=pending)
+    [change] = tenant.plan(known).changes
+    assert (change.act, change.name) == (Act.REMOVE, "entra.credential secret k of application remit")
+    assert [one.risk for one in change.unsafe] == [Risk.DESTROYS]
+    # of one whose file remit.yaml names, its secrets are `remit trust rotate`'s, and its principal's are nobody's
+    client = httpx.AsyncClient(transport=tenant.graph)
+    tenant.cloud = Entra(client, Anybody(), ours=tenant.ours, secrets={remit["appId"]})
+    assert tenant.plan(known).empty
+    principal = next(one for one in tenant.graph.principals.values() if one["appId"] == remit["appId"])
+    principal["passwordCredentials"] = [{"keyId": "p"}]
+    [change] = tenant.plan(known).changes
+    assert change.name == "entra.credential secret p of principal remit"
 
 
 def test_no_list_of_roles_is_no_empty_list(tenant):

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.trust.google_contoso import POOL, SCIENTIST, TEST, TRAINER
 from tests.unit.trust.test_trust_google_cloud import WANTED
 
+from remit.model.errors import TrustBroken
 from remit.trust.planning.gcloud import gcloud
 from remit.trust.planning.plan import Act, Change, Plan, Risk, Unsafe
 from remit.trust.planning.shell import Words, comment, several
@@ -216,9 +217,11 @@ def test_what_is_there_need_not_be_looked_up(heard):
     change = make("azure.assignment", "y", scope="/s", role="Reader", principal=Ref(principal, "id"))
     [asked] = heard(gcloud(Plan((change,)), [Found(principal, {}, {"id": "known"})]))
     assert "known" in asked
-    looked = gcloud(Plan((change,)))
-    assert "applications(uniqueName=" in looked
-    assert looked.index("entra_application_p_r_appId=") < looked.index("entra_principal_p_r_id=")
+    looked = gcloud(Plan((change,)), [Found(Address("entra.application", "p/r"), {}, {"appId": "the-app"})])
+    assert "servicePrincipals(appId=" in looked
+    assert "the-app" in looked
+    with pytest.raises(TrustBroken, match="nothing tells the id of"):
+        gcloud(Plan((change,)))
 
 
 def test_removals_of_microsofts(heard):

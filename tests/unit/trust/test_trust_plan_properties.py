@@ -99,8 +99,8 @@ def drifted(found, seed):
     """The clouds after somebody was at them: things gone, changed and put there."""
     print(f"seed {seed}")
     rng = random.Random(seed)
-    given_ = {"managed-identity", "microsoft-graph"}
-    kept = [one for one in found if one.address.name in given_ or rng.random() < 0.7]
+    given_ = {f"entra.principal {name}" for name in ("managed-identity", "microsoft-graph")} | {"azure.identity remit"}
+    kept = [one for one in found if str(one.address) in given_ or rng.random() < 0.7]
     changed = [
         replace(one, fields={**one.fields, "disabled": True})
         if "disabled" in one.fields and rng.random() < 0.3

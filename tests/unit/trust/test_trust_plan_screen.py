@@ -11,7 +11,7 @@ from planned_contoso import AUDITOR, FOUND, POOL, PROJECT, SCIENTIST, SETTINGS, 
 from remit.trust.planning.diff import plan
 from remit.trust.planning.plan import Act, Change, Plan, Risk, Unsafe
 from remit.trust.planning.render import WIDTH, as_json, compact, page, render
-from remit.trust.things import Address, Found, Thing
+from remit.trust.things import Address, Found
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "trust" / "plan.txt"
 EVE = "user:eve@contoso.example"
@@ -101,13 +101,50 @@ def test_names_cannot_move_the_cursor_nor_turn_the_line_around():
     assert "\N{REPLACEMENT CHARACTER}" in render(change)
 
 
+ROLE = next(thing for thing in WANTED if thing.address.name.endswith("remit_data_scientist"))
+
+
+def role(permissions, before=None):
+    """A plan that makes a custom role of these permissions, or changes it to them."""
+    after = {**ROLE.fields, "permissions": tuple(permissions)}
+    then = before and {**after, "permissions": tuple(before)}
+    return Plan((Change(Act.CHANGE if before else Act.MAKE, ROLE.address, then, after, "", ROLE),))
+
+
 def test_every_field_of_what_is_made_and_changed_is_told():
-    """Nothing that is part of the checksum is left out for its length."""
-    thing = next(thing for thing in WANTED if thing.address.name.endswith("remit_data_scientist"))
-    permissions = tuple(f"aiplatform.things{number}.use" for number in range(200))
-    wide = Thing(thing.address, {**thing.fields, "permissions": permissions}, (), thing.says)
-    text = render(Plan((Change(Act.MAKE, wide.address, None, wide.fields, "", wide),)))
-    assert all(each in text for each in permissions)
+    """Nothing that is part of the checksum is kept from whoever wants to read it."""
+    permissions = [f"aiplatform.things{number}.use" for number in range(200)]
+    assert all(each in render(role(permissions), verbose=True) for each in permissions)
+    [change] = as_json(role(permissions))["changes"]
+    assert change["after"]["permissions"] == permissions
+
+
+def test_many_permissions_are_counted_and_the_dangerous_named():
+    kinds = [f"things{number}" for number in range(50)]
+    read = [f"aiplatform.{kind}.{verb}" for kind in kinds for verb in ("get", "list")]
+    made = [f"aiplatform.{kind}.create" for kind in (*kinds, "customJobs", "pipelineJobs")]
+    odd = ["aiplatform.things1.getSecret", "iam.serviceAccounts.getAccessToken", "logging.logEntries.list"]
+    text = " ".join(render(role([*read, *made, *odd])).split())
+    assert "permissions 155, each told by `remit trust plan --verbose`" in text
+    assert "takes what others hold by iam.serviceAccounts.getAccessToken" in text
+    assert (
+        "aiplatform 153: create 52 (customJobs, pipelineJobs, things0, things1 and 48 more), getSecret things1," in text
+    )
+    assert "read 100 (things0, things1, things10, things11 and 46 more)" in text
+    assert "logging 1: read logEntries" in text
+    assert len(render(role([*read, *made, *odd])).splitlines()) < 20
+
+
+def test_what_a_role_gains_and_loses_is_told_and_folded_beyond_a_dozen():
+    few, many = [f"a.few{n}.use" for n in range(12)], [f"b.many{n}.use" for n in range(13)]
+    assert render(role(few)) == render(role(few), verbose=True)
+    text = render(role(["c.x.y", *many], ["c.x.y", *few]))
+    assert "permissions  - a.few0.use, a.few1.use" in text
+    assert all(each in text for each in few)
+    assert "+ 13, each told by `remit trust plan --verbose`" in text
+    assert "b 13: use 13 (many0, many1, many10, many11 and 9 more)" in text
+    assert "c.x.y" not in text
+    assert all(each in render(role(many, few), verbose=True) for each in (*few, *many))
 
 
 def test_a_change_tells_what_comes_and_what_goes():

@@ -1,6 +1,7 @@
 """What a verification makes of what it was told: permissions on which sides disagree, roles, structure, the page."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.unit.trust.planned_contoso import SETTINGS
@@ -58,6 +59,18 @@ def test_what_is_missing_too_much_and_defeated(given, found):
     told = list(disagreements(given))
     assert [(one.kind, one.role, one.permission) for one in told] == found
     assert all(one.cure and one.said and one.hop and one.account == ACCOUNT for one in told)
+
+
+def test_what_a_grant_would_permit_is_missing_too_and_said_to_be():
+    """Somebody agreed to it, perhaps at night: a refusal of Google's then is the worst of all moments."""
+    given = replace(side({"R": "ab", "S": "b"}, []), granted=frozenset("b"))
+    plain, granted = disagreements(given)
+    assert (plain.permission, granted.permission) == ("a", "b")
+    assert "grant would" not in plain.said
+    assert "refused by Google" in granted.said
+    assert (granted.kind, granted.role) == ("missing", "R and S")
+    held = replace(side({"R": "ab"}, [("r/x", "abc", None)]), granted=frozenset("b"))
+    assert [(one.kind, one.permission) for one in disagreements(held)] == [("excess", "c")]
 
 
 def test_a_condition_that_defeats_is_told_by_its_title_and_its_text():

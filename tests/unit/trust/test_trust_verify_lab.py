@@ -1,10 +1,12 @@
 """The trust of Contoso on the lab: as it is, and with one thing after the other broken, each told by its name."""
 
+import asyncio
 import functools
 import json
 
 import pytest
 from grpc import StatusCode
+from tests.unit.trust.test_trust_ways_lab import mischief
 from tests.unit.trust.verified_contoso import EXAMPLE, GRAPH, IAM, POOL, House
 
 from remit.assembly import trust_verifying
@@ -67,9 +69,12 @@ def test_contoso_holds_and_has_its_two_flaws(contosos):
     assert broken(report) == {}
     assert {one.kind for one in report.findings} == {"missing", "excess"}
     excess = {(one.role, one.permission) for one in report.findings if one.kind == "excess"}
-    assert ("DataScientist", "aiplatform.customJobs.create") in excess
+    assert ("DataScientist", "aiplatform.models.delete") in excess
+    assert ("DataScientist", "aiplatform.customJobs.create") not in excess  # somebody may grant her that
     missing = {(one.role, one.permission) for one in report.findings if one.kind == "missing"}
     assert ("Security", "logging.logEntries.list") in missing
+    [granted] = [one for one in report.findings if "with a grant" in one.said and one.role == "DataScientist"]
+    assert (granted.kind, granted.permission) == ("missing", "aiplatform.persistentResources.create")
     # what else there is, Google's own wide roles are the reason of, and no bucket, account or container
     assert {one.resource.partition("/")[0] for one in report.findings} == {"projects"}
     assert all("roles/" in one.said for one in report.findings if one.kind == "excess")
@@ -409,6 +414,13 @@ def test_a_deny_policy_defeats_what_a_role_grants(house, contosos):
     told = more(report, contosos)
     assert {(one.kind, one.permission, one.account) for one in told} == {("clash", permission, ENGINEER)}
     assert all("deny policy" in one.cure for one in told)
+    assert all("grant the reviewer `roles/iam.denyReviewer`" in one.cure for one in told)
+    # where the reviewer may read deny policies, the very one is named
+    line = {"role": "roles/iam.denyReviewer", "members": [f"serviceAccount:{AUDITOR}"]}
+    house.bind(PROJECT, lambda bindings: bindings.append(line))
+    [named] = {(one.said, one.cure) for one in house.verify().findings if one.kind == "clash"}
+    assert named[0].endswith("its deny policy `lab-deny-1` does")
+    assert "projects%2F100000000001/denypolicies/lab-deny-1`, or take" in named[1]
 
 
 @pytest.mark.parametrize("place", ["applications", "servicePrincipals"])
@@ -467,3 +479,23 @@ def test_keys_that_could_not_be_read_are_no_good_keys(house):
     told = broken(house.verify())
     assert list(told) == ["google-keys"]
     assert "not to you" in told["google-keys"]
+
+
+@pytest.mark.promise("V3")
+def test_each_way_to_be_remit_that_is_no_part_of_the_file(house, contosos):
+    good = {hop.name: hop.said for hop in contosos[0].hops if hop.holds}
+    assert good["entra-delegation"] == "no application of Remit's may act as anybody elsewhere"
+    assert f"Managed Identity Contributor on it: {contoso.ADMINISTRATOR.oid}" in good["azure-identity"]
+
+    async def send(method, url, body):
+        return await asyncio.to_thread(house.change, method, url, body)  # it asks in a loop of its own
+
+    asyncio.run(mischief(send))
+    report = house.verify()
+    told = broken(report)
+    assert set(told) == {"entra-delegation remit", "azure-identity eve"}
+    assert "every person at Microsoft Graph: Mail.Read" in told["entra-delegation remit"]
+    assert "`repo:eve/x` of `https://eve.example`" in told["azure-identity eve"]
+    assert "az rest --method DELETE" in told["azure-identity eve"]
+    secrets = more(report, contosos)
+    assert [(one.kind, one.account, one.permission) for one in secrets] == [("excess", "remit", "secret")] * 2

@@ -128,7 +128,8 @@ class House:
                 if "googleapis" in url:
                     token = AccessToken(self.clouds.commands()["google_administrator"](True))
                 else:
-                    token = await microsoft(hops, contoso.ADMINISTRATOR.client_id, "https://graph.microsoft.com")
+                    host = "management.azure.com" if "management.azure.com" in url else "graph.microsoft.com"
+                    token = await microsoft(hops, contoso.ADMINISTRATOR.client_id, f"https://{host}")
                 headers = {"authorization": f"Bearer {token.reveal()}"}
                 answer = await client.request(method, url, json=body, headers=headers)
                 assert answer.is_success, answer.text

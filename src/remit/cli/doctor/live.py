@@ -11,14 +11,18 @@ from remit.cli.output import emit, printable, say
 
 if TYPE_CHECKING:  # what this needs is imported when the command runs
     from remit.assembly.doctor import Timed
+    from remit.model.secret import UnverifiedToken
 
 _COLOURS = {"pass": "green", "fail": "red", "skipped": "yellow", "not asked": None}
 
 
-def live(config: Path, *, changes: bool, as_json: bool) -> int:
-    """Looks at everything, telling each check as it is made; the exit code."""
+def live(config: Path, *, changes: bool, as_me: bool, as_json: bool) -> int:
+    """Looks at everything, telling each check as it is made; the exit code. Raises `NotSignedIn`."""
+    from remit.cli.trust.verify import own_token
+
     began = time.monotonic()
-    found = asyncio.run(_told(config, changes=changes, as_json=as_json))
+    me = own_token() if as_me else None
+    found = asyncio.run(_told(config, me, changes=changes, as_json=as_json))
     took = time.monotonic() - began
     well = all(one.check.well for one in found)
     if as_json:
@@ -30,12 +34,12 @@ def live(config: Path, *, changes: bool, as_json: bool) -> int:
     return 0 if well else 1
 
 
-async def _told(config: Path, *, changes: bool, as_json: bool) -> "list[Timed]":
+async def _told(config: Path, me: "UnverifiedToken | None", *, changes: bool, as_json: bool) -> "list[Timed]":
     from remit.assembly.doctor import examined
 
     found: list[Timed] = []
     part = ""
-    async for one in examined(config, changes=changes, tell=say):
+    async for one in examined(config, changes=changes, tell=say, me=me):
         found.append(one)
         if as_json:
             continue

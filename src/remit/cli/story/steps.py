@@ -67,7 +67,7 @@ class Steps:
         excess = [finding for finding in report["findings"] if finding["kind"] == "excess"]
         self._dana.sign_in("--url", self._stage.url)
         who = json.loads(self._dana.remit("whoami", "--json").out)
-        worst = next(one for one in excess if one["permission"] == "aiplatform.customJobs.create")
+        worst = next(one for one in excess if one["permission"] == "aiplatform.models.export")
         lacking = next(one for one in missing if one["permission"] == "logging.logEntries.list")
         place = lacking["resource"].rpartition("/")[2]
         return Told(
@@ -76,7 +76,7 @@ class Steps:
             (
                 f"{len(report['hops'])} hops hold; {len(missing)} permissions missing, {len(excess)} too many, such as",
                 f"  missing: {lacking['role']} cannot {lacking['permission']} in {place}",
-                f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits without a grant",
+                f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits",
                 f"signed in as {who['name']}, {', '.join(who['roles'])}, by {', '.join(who['methods'])}",
             ),
             {"hops": len(report["hops"]), "findings": report["findings"], "identity": who},

@@ -33,8 +33,11 @@ allow_option = click.option("--allow", "allowed", multiple=True, metavar="NAME",
 @click.option("--as", "who", type=click.Choice(["self", "remit"]), default="self", show_default=True, help="Who asks.")
 @click.option("--out", type=click.Choice(["terraform", "gcloud", "sql"]), help="Print it for other means instead.")
 @click.option("--needs", is_flag=True, help="Print what whoever plans and applies must be allowed.")
+@click.option("--verbose", is_flag=True, help="Tell every permission of a custom role, however many there are.")
 @json_option
-def command(config: Path, allowed: tuple[str, ...], who: str, out: str | None, *, needs: bool, as_json: bool) -> None:
+def command(
+    config: Path, allowed: tuple[str, ...], who: str, out: str | None, *, needs: bool, verbose: bool, as_json: bool
+) -> None:
     """Show what the clouds lack of what remit.yaml says, and hold beside it.
 
     Each line tells what it allows and to whom. Nothing is changed; `remit trust apply` takes the checksum at the end.
@@ -43,6 +46,7 @@ def command(config: Path, allowed: tuple[str, ...], who: str, out: str | None, *
     """
     from remit.assembly import trust_plan
     from remit.settings.read import read
+    from remit.trust.desired.sql import unseen
 
     if needs:
         _tell_needs(as_json=as_json)
@@ -54,20 +58,22 @@ def command(config: Path, allowed: tuple[str, ...], who: str, out: str | None, *
     elif as_json:
         from remit.trust.planning.render import as_json as data
 
-        emit(data(found.plan, allowed))
+        emit({**data(found.plan, allowed), "unseen": list(unseen(settings.trust))})
     else:
-        show(found.plan, allowed, err=bool(out))
+        show(found.plan, allowed, err=bool(out), verbose=verbose)
+        for line in unseen(settings.trust):
+            say(f"not looked at: {line}")
     if found.plan.problems:
         raise SystemExit(2)
     if found.plan.changes:
         raise SystemExit(1)
 
 
-def show(plan: "Plan", allowed: tuple[str, ...], *, err: bool) -> None:
+def show(plan: "Plan", allowed: tuple[str, ...], *, err: bool, verbose: bool = False) -> None:
     """The plan for people, in colours where it goes to a terminal; to stderr with `err`."""
     from remit.trust.planning.render import page
 
-    for line in page(plan, allowed):
+    for line in page(plan, allowed, verbose=verbose):
         click.echo(click.style(line.text, **_STYLES.get(line.mark, {})), err=err)
 
 

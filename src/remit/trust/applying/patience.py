@@ -14,7 +14,7 @@ from remit.trust.clouds.port import CloudRefused, Conflict, Denied, Missing
 PROPAGATION = 420.0  # seconds, over all steps of one apply
 _LONGEST = 30.0  # seconds between two attempts
 _PERHAPS = "may not exist"  # so Google words a 403 on what it does not see yet
-_NAMES = {"entra": "Entra", "google": "Google", "azure": "Azure"}
+_NAMES = {"entra": "Entra", "google": "Google", "azure": "Azure", "sql": "PostgreSQL"}
 
 Sleep = Callable[[float], Awaitable[None]]
 Tell = Callable[[str], None]

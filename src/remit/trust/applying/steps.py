@@ -12,7 +12,9 @@ from remit.trust.planning.plan import Act, Change, plain
 from remit.trust.things import KINDS, Address, Fields, Found, Ref, Text, Thing, Value, refs, settled
 
 _REF, _TEXT, _MAP = "$ref", "$text", "$map"
-_ASIDE = frozenset({"appId", "jwksJson"})  # never compared: what Entra gives, and `rotate keys` renews
+_ASIDE = frozenset({"appId", "uniqueName", "jwksJson"})
+"""Never compared: what Entra gives, what it never changes, and what `rotate keys` renews."""
+
 _LONG = 16  # characters: an id that no other text holds by chance
 _NOTHING = (None, "", (), False)
 

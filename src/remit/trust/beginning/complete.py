@@ -12,8 +12,8 @@ from typing import Any
 from remit.model.errors import TrustBroken
 from remit.model.estate import Estate
 from remit.trust.clouds.google_names import project_of, role_name
-from remit.trust.desired.azure import WRITER
 from remit.trust.desired.google import IMPERSONATE, OWN_MAPPING
+from remit.trust.prefixes import WRITER, below, wider_than
 from remit.trust.settings import POLICY, Account, Applications, AzureClient, Role, TrustSettings
 from remit.trust.things import Found
 
@@ -132,10 +132,11 @@ def _held(role: Role, found: Sequence[Found]) -> Role:
 
 
 def _bindings(found: Sequence[Found]) -> Iterator[tuple[str, str, str]]:
-    """Resource, role and member of each binding that a file can say."""
+    """Resource, role and member of each binding that a file can say: of conditions, a prefix in a bucket."""
     for one in _of(found, "google.binding"):
-        if one.fields["condition"] is None:
-            yield str(one.fields["resource"]), str(one.fields["role"]), str(one.fields["member"])
+        if one.fields["condition"] is None or below(one.fields):
+            where = "/".join((str(one.fields["resource"]), *below(one.fields)))
+            yield where, str(one.fields["role"]), str(one.fields["member"])
 
 
 def _accounts(settings: TrustSettings, found: Sequence[Found]) -> Iterator[Account]:
@@ -148,8 +149,9 @@ def _accounts(settings: TrustSettings, found: Sequence[Found]) -> Iterator[Accou
         if settings.estate.project(project_of(email)) is None:
             continue
         grants: dict[str, tuple[str, ...]] = {}
-        for resource, role, member in _bindings(found):
-            if member == f"serviceAccount:{email}":
+        mine = [(where, role) for where, role, member in _bindings(found) if member == f"serviceAccount:{email}"]
+        for resource, role in mine:
+            if not wider_than(resource, (where for where, other in mine if other == role)):
                 own = role == role_name(email, resource.removeprefix("projects/"))
                 grants[resource] = (*grants.get(resource, ()), POLICY if own else role)
         members = tuple(
@@ -211,19 +213,27 @@ def _client(client: AzureClient, found: Sequence[Found], issuer: str) -> AzureCl
         if one.fields["application"] == client.name and one.fields["issuer"] == issuer
     )
     held = [one.fields for one in _of(found, "azure.assignment") if one.fields["principal"] in principals]
-    places = [(match, fields["role"]) for fields in held if (match := _SCOPE.fullmatch(str(fields["scope"])))]
+    places = [(match, fields) for fields in held if (match := _SCOPE.fullmatch(str(fields["scope"])))]
+    opened = {
+        f"{match[1]}/{match[2]}{f'/{prefix}' if prefix else ''}"
+        for match, fields in places
+        for prefix in below(fields) or ("",)
+    }
     return replace(
         client,
         subjects=tuple(sorted(subjects)),
-        containers=tuple(sorted({f"{match[1]}/{match[2]}" for match, _ in places})),
-        write=any(role == WRITER for _, role in places),
+        containers=tuple(sorted(each for each in opened if not wider_than(each, opened))),
+        write=any(fields["role"] == WRITER for _, fields in places),
     )
 
 
 def _left(settings: TrustSettings, found: Sequence[Found]) -> Iterator[str]:
     for one in _of(found, "google.binding"):
-        if one.fields["condition"] is not None:
+        if one.fields["condition"] is not None and not below(one.fields):
             yield f"`{one.address.name}` has a condition"
+    for one in _of(found, "azure.assignment"):
+        if one.fields.get("condition") and not below(one.fields):
+            yield f"`{one.address.name}` has a condition, and would open all of its container without it"
     for resource, role, member in _bindings(found):
         ours = resource.startswith("accounts/") and role == IMPERSONATE and _in_pool(settings, member)
         if f"/{settings.pool}/" in member and not ours:

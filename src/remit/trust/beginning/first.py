@@ -1,7 +1,8 @@
 """A first remit.yaml from a few answers, and a first policy beside it: small, commented, and to be grown.
 
 Applications stand as `app:NAME` until Entra has made them. Their names are of the tenant's own form
-(`api://TENANT/NAME`), which every tenant takes.
+(`api://TENANT/NAME`), which every tenant takes, and hold the project, as the ledger's does: another project's
+installation in the same tenant has its own.
 Source: learn.microsoft.com/entra/identity-platform/identifier-uri-restrictions.
 """
 
@@ -26,7 +27,7 @@ def policies(given: Answers) -> str:
 
 
 def _people(given: Answers) -> Iterator[str]:
-    uri = f"api://{given.tenant}/remit"
+    uri = f"api://{given.tenant}/remit-{given.project}"
     yield f"# Remit's installation of {given.domain}. `remit trust schema` explains the keys to your editor."
     yield "# Next: `remit trust plan` shows what the clouds lack for this to work, `remit trust apply` makes it."
     yield "version: 1"
@@ -71,7 +72,7 @@ def _credentials(given: Answers) -> Iterator[str]:
     yield "credentials:"
     yield "  on_behalf_of:"
     yield "    application: app:remit"
-    yield f"    scope: api://{given.tenant}/remit-google/.default"
+    yield f"    scope: api://{given.tenant}/remit-google-{given.project}/.default"
     yield f"    managed_identity: {given.managed_identity}"
     yield "  google:"
     yield f"    provider: {pool}/providers/entra"
@@ -96,7 +97,7 @@ def _rest(given: Answers) -> Iterator[str]:
     yield "  listen: 127.0.0.1:8443 # beyond this machine it needs `tls`"
     yield ""
     yield "audit:"
-    yield f"  origin: {given.domain}/remit # the name of the ledger, for good"
+    yield f"  origin: {given.domain}/remit-{given.project} # the name of the ledger, and of this installation, for good"
     yield ""
 
 

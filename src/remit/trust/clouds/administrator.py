@@ -10,6 +10,7 @@ learn.microsoft.com/python/api/azure-identity.
 import asyncio
 import base64
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -103,6 +104,8 @@ class Administrator:
 def _default(tenant: str) -> Credential:
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - half a second
 
+    # nobody else listens: else every identity that it tried stands on stderr, before the one line that says what to do
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())
     # the tenant is remit.yaml's, whichever one `az login` took last
     return DefaultAzureCredential(exclude_interactive_browser_credential=True, additionally_allowed_tenants=[tenant])
 

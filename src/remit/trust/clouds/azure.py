@@ -1,5 +1,7 @@
 """Azure, of which the trust wants role assignments on containers, read and changed through Resource Manager.
 
+What its managed identity trusts, and who looks after that, is in `azure_identity`.
+
 Reading sees whatever reaches a container of the file: every role of the file's own applications, wherever it was given,
 and every role of anybody's that opens blobs; on the container, its storage account, resource group, subscription and
 above. Left out: what groups bring to applications beside that, eligible and deny assignments, and accounts' keys.
@@ -14,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from remit.model.errors import TrustBroken
-from remit.trust.clouds import azure_roles
+from remit.trust.clouds import azure_identity, azure_roles
 from remit.trust.clouds.asking import Asking
 from remit.trust.clouds.azure_roles import Role
 from remit.trust.clouds.port import CloudRefused, Conflict, Denied, Missing
@@ -36,6 +38,7 @@ _NAMES = uuid.UUID("6d0b6c1e-5d6c-5d3c-9a3e-0f7f2f6f5a71")
 _APART = "azure:"
 """Before the object id of a principal whose roles are somebody else's business, in `apart`."""
 _NOT_YET = "PrincipalNotFound"
+_CONDITION = ("condition", "conditionVersion")
 _HINT = "`remit trust plan --needs` lists the roles at Azure, each with what it is for"
 
 NEEDS: Mapping[str, str] = {
@@ -43,13 +46,16 @@ NEEDS: Mapping[str, str] = {
         "on the resource groups of the storage accounts: gives and takes roles on containers; a condition can narrow "
         "it to Storage Blob Data Reader and Storage Blob Data Contributor"
     ),
+    "Managed Identity Contributor": (
+        "on Remit's managed identity, when a plan takes a federated credential from it; its holder can become Remit"
+    ),
 }
 """Role → why: `apply`. It reads, too."""
 
 READS: Mapping[str, str] = {
     "Reader": (
-        "on the resource groups of the storage accounts: reads role assignments and definitions, and in the activity "
-        "log who changed what"
+        "on the resource groups of the storage accounts, and on Remit's managed identity: reads role assignments and "
+        "definitions, whom the identity trusts, and in the activity log who changed what"
     ),
 }
 """Role → why: `plan`, `verify` and `drift`. It opens no blob."""
@@ -64,6 +70,7 @@ class _Held:
     role: str
     principal: str
     condition: str
+    version: str
 
 
 class Azure:
@@ -77,6 +84,7 @@ class Azure:
         self._containers = tuple(name for project in settings.estate.projects for name in project.containers)
         self._apart = frozenset(m.removeprefix(_APART).lower() for m in settings.apart if m.startswith(_APART))
         self._roles: dict[str, Role] = {}
+        self._federations = azure_identity.Federations(self._send, _next)
 
     async def read(self, wanted: Sequence[Thing]) -> tuple[Found, ...]:
         """All that reaches the file's containers and its applications there; raises `TrustBroken`."""
@@ -91,33 +99,56 @@ class Azure:
                 role = await self._role(each.role, account)
                 if self._concerns(each, role, account, ours, mine):
                     found[each.id.lower()] = _found(each, role, mine)
-        return tuple(found.values())
+        return (*found.values(), *await self._itself(wanted))
 
     async def make(self, thing: Thing) -> Found:
         """Make it, or answer what is there under another name; raises `Missing` while the principal is not known."""
+        if thing.address.kind == azure_identity.KIND:
+            return await self._federations.make(thing)
         scope, role, principal = _asked(thing)
         name = uuid.uuid5(_NAMES, f"{scope.lower()} {role.id} {principal}")
         try:
-            answer = await self._put(f"{scope}/{_ASSIGNMENTS}/{name}", role, principal, scope)
+            answer = await self._put(f"{scope}/{_ASSIGNMENTS}/{name}", thing)
         except Conflict:
             there = await self._twin(scope, role, principal)
             if there is None:  # another's is not to be seen yet
                 raise
-            return _found(there, role, [thing])
+            found = _found(there, role, [thing])
+            same = all(found.fields.get(name) == thing.fields.get(name) for name in _CONDITION)
+            return found if same else await self.change(thing, found)  # what it opens is not left to who was faster
         return _found(_held(answer), role, [thing])
 
     async def change(self, thing: Thing, found: Found) -> Found:
-        """Take the condition from it: whose, which and where is what it is, and is made anew instead."""
-        scope, role, principal = _asked(thing)
-        answer = await self._put(_id(found), role, principal, scope)
-        return _found(_held(answer), role, [thing])
+        """Give it the condition that is wanted, or none: whose, which and where is what it is."""
+        answer = await self._put(_id(found), thing)
+        return _found(_held(answer), _asked(thing)[1], [thing])
 
     async def remove(self, found: Found) -> None:
         """Remove it; nothing happens when it is not there."""
+        if found.address.kind == azure_identity.KIND:
+            await self._federations.remove(found)
+            return
         try:
             await self._send("DELETE", _url(_id(found)))
         except Missing:
             return
+
+    async def _itself(self, wanted: Sequence[Thing]) -> list[Found]:
+        """Remit's managed identity, whom it trusts, and who could have it trust somebody."""
+        return [
+            await self._kept(one) if one.address == thing.address and one.ids else one
+            for thing in wanted
+            if thing.address.kind == azure_identity.IDENTITY
+            for one in await self._federations.read(thing)
+        ]
+
+    async def _kept(self, identity: Found) -> Found:
+        resource, keepers = identity.ids["id"], list[str]()
+        async for each in self._list(resource, f"&$filter={quote('atScope()')}"):
+            role = await self._role(each.role, resource)
+            if role.becomes:
+                keepers.append(azure_identity.keeper(role.name, each.scope, each.principal, resource))
+        return Found(identity.address, {**identity.fields, "keepers": tuple(sorted(keepers))}, identity.ids)
 
     def _ours(self, account: str, name: str, wanted: Sequence[Thing]) -> Iterator[str]:
         """The ids of the file's containers in an account, in lower case."""
@@ -178,13 +209,15 @@ class Azure:
         except Missing:
             return azure_roles.gone(guid)
 
-    async def _put(self, resource: str, role: Role, principal: str, scope: str) -> dict[str, Any]:
+    async def _put(self, resource: str, thing: Thing) -> dict[str, Any]:
         """`principalType` spares the look into the directory, which sees a new principal only after a while."""
+        scope, role, principal = _asked(thing)
         subscription = "/".join(scope.split("/")[:3])
         properties = {
             "roleDefinitionId": f"{subscription}/{_DEFINITIONS}/{role.id}",
             "principalId": principal,
             "principalType": "ServicePrincipal",
+            **{name: str(thing.fields[name]) for name in _CONDITION if thing.fields.get(name)},
         }
         return await self._send("PUT", _url(resource), {"properties": properties})
 
@@ -234,12 +267,12 @@ def _held(value: Any) -> _Held:
         match = _ID.fullmatch(value["id"])
         role = _ROLE.fullmatch(properties["roleDefinitionId"])
         principal = str(properties["principalId"]).lower()
-        condition = str(properties.get("condition") or "")
+        condition, version = (str(properties.get(name) or "") for name in _CONDITION)
     except (KeyError, TypeError, AttributeError) as cause:
         raise TrustBroken("Azure describes a role assignment in no known form") from cause
     if not match or not role or not re.fullmatch(_GUID, principal):
         raise TrustBroken("Azure describes a role assignment in no known form")
-    return _Held(value["id"], match[1], role[1].lower(), principal, condition)
+    return _Held(value["id"], match[1], role[1].lower(), principal, condition, version)
 
 
 def _found(each: _Held, role: Role, wanted: Sequence[Thing]) -> Found:
@@ -248,6 +281,6 @@ def _found(each: _Held, role: Role, wanted: Sequence[Thing]) -> Found:
     names = {thing.fields["principal"]: thing.address.name.rpartition(" ")[2] for thing in wanted}
     scope = scopes.get(each.scope.lower(), each.scope) or "/"
     fields = {"scope": scope, "role": role.name, "principal": each.principal}
-    fields |= {"condition": each.condition} if each.condition else {}
+    fields |= {"condition": each.condition, "conditionVersion": each.version} if each.condition else {}
     name = f"{scope} {role.name} {names.get(each.principal, each.principal)}"
     return Found(Address(KIND, name), fields, {"id": each.id})

@@ -1,4 +1,4 @@
-"""Azure's roles as far as the trust must tell them apart: by name, by id, and whether they open blobs.
+"""Azure's roles as far as the trust must tell them apart: by name, by id, whether they open blobs or an identity.
 
 Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles/storage (ids, the same in every tenant) and
 role-definitions (`dataActions`, `*`).
@@ -19,16 +19,29 @@ BUILT_IN: Mapping[str, str] = {
 """Name → id. A role of another id that bears one of these names is not taken for it."""
 
 _BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
+_IDENTITIES = "microsoft.managedidentity/userassignedidentities"
+_WAYS = (
+    f"{_IDENTITIES}/x/assign/action",
+    f"{_IDENTITIES}/assign/action",
+    f"{_IDENTITIES}/federatedidentitycredentials/write",
+    "microsoft.authorization/roleassignments/write",
+)
+"""Using an identity, having it trust somebody else, and giving oneself a role that can."""
 _PROBES = tuple(f"{_BLOBS}{verb}" for verb in ("read", "write", "delete", "add/action", "tags/read"))
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role definition. `id`: a GUID; `opens`: whether it lets anybody at the blobs of a container."""
+    """A role definition.
+
+    `id`: a GUID; `opens`: whether it lets anybody at the blobs of a container; `becomes`: whether it lets anybody use a
+    managed identity, have it trust somebody, or take such a role.
+    """
 
     id: str
     name: str
     opens: bool
+    becomes: bool = False
 
 
 def built_in(name: str) -> Role:
@@ -53,12 +66,25 @@ def understood(guid: str, definition: Mapping[str, Any]) -> Role:
     try:
         properties = definition["properties"]
         name = str(properties["roleName"])
-        actions = [str(each) for one in properties["permissions"] for each in one.get("dataActions") or ()]
+        actions, data = (
+            [str(each) for one in properties["permissions"] for each in one.get(kind) or ()]
+            for kind in ("actions", "dataActions")
+        )
     except (KeyError, TypeError, AttributeError) as cause:
         raise TrustBroken(f"Azure describes role `{guid}` in no known form") from cause
-    return Role(guid, f"{name} ({guid})" if name in BUILT_IN else name, any(map(_opens, actions)))
+    shown = f"{name} ({guid})" if name in BUILT_IN else name
+    return Role(guid, shown, any(map(_opens, data)), any(map(_becomes, actions)))
 
 
 def _opens(action: str) -> bool:
+    return action.lower().startswith(_BLOBS) or _fits(action, _PROBES)
+
+
+def _becomes(action: str) -> bool:
+    """What it takes back (`notActions`) is not counted either."""
+    return _fits(action, _WAYS)
+
+
+def _fits(action: str, probes: tuple[str, ...]) -> bool:
     pattern = re.escape(action.lower()).replace(r"\*", ".*")
-    return action.lower().startswith(_BLOBS) or any(re.fullmatch(pattern, probe) for probe in _PROBES)
+    return any(re.fullmatch(pattern, probe) for probe in probes)

@@ -1,10 +1,11 @@
-"""Entra, of which the trust wants applications, their principals, federated credentials and roles.
+"""Entra, of which the trust wants applications, their principals, federated credentials and roles, and nothing beside.
 
 Read and changed through Microsoft Graph (`entra_graph`), each noun in a file of its own. Reading sees what the file's
 applications hold, whoever put it there; other applications of the tenant are never looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import datetime as dt
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import httpx
 
@@ -12,9 +13,11 @@ from remit.model.errors import TrustBroken
 from remit.trust.clouds.asking import Asking, Sleep
 from remit.trust.clouds.entra_applications import Ours, Principals, Registrations, nothing
 from remit.trust.clouds.entra_assignments import ASSIGNMENT, CONSENT, Assignments, Holder
+from remit.trust.clouds.entra_delegations import Delegations
 from remit.trust.clouds.entra_federations import KIND as FEDERATION
 from remit.trust.clouds.entra_federations import Federations
 from remit.trust.clouds.entra_graph import SCOPE, Graph
+from remit.trust.clouds.entra_secrets import Credentials, held
 from remit.trust.clouds.port import Missing, Tokens
 from remit.trust.things import Address, Found, Ref, Thing, ids_of, settled
 
@@ -27,21 +30,32 @@ NEEDS: Mapping[str, str] = {
     "AppRoleAssignment.ReadWrite.All": (
         "gives groups, people and workloads their roles at Remit, and Remit its permissions at Microsoft Graph"
     ),
+    "DelegatedPermissionGrant.ReadWrite.All": "takes from Remit's applications what lets them act as people elsewhere",
 }
 """Permission at Microsoft Graph → what `apply` does with it. Whoever holds the second can give themselves any other."""
 
 READS: Mapping[str, str] = {
     "Application.Read.All": "reads Remit's applications, principals, federated credentials and role assignments",
     "AuditLog.Read.All": "reads in the directory's audit log who changed what, for `drift`",
+    "DelegatedPermissionGrant.Read.All": "reads where Remit's applications may act as people",
 }
-"""Permission at Microsoft Graph → what `plan`, `verify` and `drift` do with it. Remit itself holds both."""
+"""Permission at Microsoft Graph → what `plan`, `verify` and `drift` do with it. Remit itself holds all of them."""
 
 
 class Entra:
-    """One tenant, as whom `tokens` speak for. `ours`: the ids of whatever was made here before."""
+    """One tenant, as whom `tokens` speak for.
+
+    `ours`: the ids of whatever was made here before; `secrets`: app ids of which remit.yaml names a file with a secret.
+    """
 
     def __init__(
-        self, client: httpx.AsyncClient, tokens: Tokens, *, ours: Ours = nothing, sleep: Sleep | None = None
+        self,
+        client: httpx.AsyncClient,
+        tokens: Tokens,
+        *,
+        ours: Ours = nothing,
+        secrets: Collection[str] = (),
+        sleep: Sleep | None = None,
     ) -> None:
         asking = Asking(client, tokens, SCOPE, sleep=sleep) if sleep else Asking(client, tokens, SCOPE)
         graph = Graph(asking)
@@ -49,6 +63,9 @@ class Entra:
         self._principals = Principals(graph)
         self._federations = Federations(graph)
         self._assignments = Assignments(graph, self._principals)
+        self._delegations = Delegations(graph)
+        self._credentials = Credentials(graph)
+        self._secrets = frozenset(secrets)
         self._ids: dict[Ref, str] = {}  # of what was read or made: the other things lie below these
 
     @property
@@ -64,7 +81,8 @@ class Entra:
             *await self._known(wanted, PRINCIPAL),
         ]
         rest = [self._resolved(thing) for thing in wanted]
-        return (*found, *await self._federated(rest), *await self._assigned(rest), *await self._consented(rest))
+        roles = (*await self._federated(rest), *await self._assigned(rest), *await self._consented(rest))
+        return (*found, *roles, *await self._delegated(rest), *self._credentialed(rest))
 
     async def make(self, thing: Thing) -> Found:
         """Make it, once."""
@@ -80,6 +98,10 @@ class Entra:
                 made = await self._assignments.make(thing, self._id(REMIT))
             case "entra.consent":
                 made = await self._assignments.make(thing, self._id(MICROSOFT_GRAPH))
+            case "entra.delegation":
+                made = await self._delegations.make(thing)
+            case "entra.credential":
+                made = self._credentials.make(thing)
             case _:
                 raise _unknown(thing.address)
         self._ids |= ids_of([made])
@@ -114,6 +136,10 @@ class Entra:
                 await self._federations.remove(found)
             case "entra.assignment" | "entra.consent":
                 await self._assignments.remove(found)
+            case "entra.delegation":
+                await self._delegations.remove(found)
+            case "entra.credential":
+                await self._credentials.remove(found)
             case _:
                 raise _unknown(found.address)
 
@@ -156,6 +182,26 @@ class Entra:
             if api and not thing.given and (principal := self._ids.get(Ref(thing.address, "id")))
             for one in await self._assignments.consents(api, remit, Holder(thing.address.name, principal), consents)
         ]
+
+    async def _delegated(self, wanted: Sequence[Thing]) -> list[Found]:
+        microsoft = self._ids.get(Ref(MICROSOFT_GRAPH, "id"), "")
+        return [
+            one
+            for thing in _of(wanted, PRINCIPAL)
+            if not thing.given and (principal := self._ids.get(Ref(thing.address, "id")))
+            for one in await self._delegations.read(Holder(thing.address.name, principal), microsoft)
+        ]
+
+    def _credentialed(self, wanted: Sequence[Thing]) -> Iterator[Found]:
+        """What was found holds; an application's secrets are known where remit.yaml names their file."""
+        now = dt.datetime.now(dt.UTC)
+        for kind, seen in ((APPLICATION, self._registrations.seen), (PRINCIPAL, self._principals.seen)):
+            for thing in _of(wanted, kind):
+                document = seen.get(self._ids.get(Ref(thing.address, "id"), ""))
+                if document is None or thing.given:
+                    continue
+                if kind == PRINCIPAL or document.get("appId") not in self._secrets:
+                    yield from held(thing.address, document, now)
 
     def _resolved(self, thing: Thing) -> Thing:
         return Thing(thing.address, settled(thing.fields, self._ids), thing.needs, thing.says, thing.given)

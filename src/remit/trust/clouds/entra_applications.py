@@ -3,20 +3,26 @@
 An application is found by its app id where the file knows it, else by the unique name that Remit gave it, else, as an
 API, by its identifier URI; so that one that was made twice is one. Left out: applications that the file does not name,
 which may be another installation's. Sources: learn.microsoft.com/graph/api, application-upsert, application-update,
-directory-deleteditems-restore, serviceprincipal-post-serviceprincipals.
+directory-deleteditems-restore, serviceprincipal-post-serviceprincipals, and /graph/api/resources/application, which
+says of a unique name that it cannot be changed, and of its length and letters nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from remit.model.errors import TrustBroken
+from remit.trust.clouds.azure_identity import resource_of
 from remit.trust.clouds.entra_graph import Graph, keyed, literal
 from remit.trust.clouds.entra_manifest import SELECT, fields_of, merged, patches
 from remit.trust.clouds.port import Conflict, Missing
 from remit.trust.things import Fields, Found, Thing
 
-_PRINCIPAL = "id,appId,accountEnabled,appRoleAssignmentRequired,appRoles"
+_PRINCIPAL = (
+    "id,appId,accountEnabled,appRoleAssignmentRequired,appRoles,servicePrincipalType,alternativeNames,"
+    "passwordCredentials,keyCredentials"
+)
 SECOND = "remit-google"
 _DELETED = "directory/deletedItems"
 
@@ -29,22 +35,37 @@ def nothing() -> Collection[str]:
     return ()
 
 
-def unique_name(name: str) -> str:
-    """What Entra knows an application of Remit's by: it cannot be changed, nor given twice in a tenant."""
-    return "remit-" + re.sub(r"[^a-z0-9._-]", "-", name.lower())
+def unique_name(name: str, installation: str = "") -> str:
+    """What Entra knows an application of Remit's by: it cannot be changed, nor given twice in a tenant.
+
+    `installation`: the name of its ledger, so that each of a tenant's installations has its own; empty for names as
+    they were before, and of what is no installation's. At most 83 characters.
+    """
+    words = re.sub(r"[^a-z0-9._-]", "-", name.lower())
+    if not installation:
+        return f"remit-{words}"
+    mark = hashlib.sha256(f"{installation}\n{name}".encode()).hexdigest()[:12]
+    return f"remit-{words[:64]}-{mark}"
 
 
 class Registrations:
-    """The applications of one tenant. `ours`: ids of those that were made here before."""
+    """The applications of one tenant. `ours`: ids of those that were made here before; `seen`: by id, as last found."""
 
     def __init__(self, graph: Graph, ours: Ours = nothing) -> None:
         self._graph = graph
         self._ours = ours
+        self._before = frozenset[str]()
+        self._made = set[str]()
+        self.seen: dict[str, Document] = {}
 
     async def find(self, thing: Thing) -> Found | None:
         """The application that is wanted, as it stands."""
+        self._before = frozenset() if _app_id(thing) else frozenset(self._ours())
         document = await self._document(thing)
-        return _application(thing, document) if document else None
+        if document is None:
+            return None
+        self.seen[str(document["id"])] = document
+        return _application(thing, document)
 
     async def make(self, thing: Thing) -> Found:
         """Register it; one that was deleted is restored with its ids, which others may still name."""
@@ -54,7 +75,7 @@ class Registrations:
                 f"there is no application `{_app_id(thing)}`, and none to restore",
                 hint=f"write `app:{thing.address.name}` in its place: Entra gives a new one an id of its own",
             )
-        return await self._bring(thing, document or await self._new(thing))
+        return await self._bring(thing, self._expected(thing, document) if document else await self._new(thing))
 
     async def change(self, thing: Thing, found: Found) -> Found:
         """Only what differs, against what is there at this moment."""
@@ -68,8 +89,31 @@ class Registrations:
         known = _app_id(thing)
         if known:
             return await self._by("appId", known)
-        found = await self._by("uniqueName", unique_name(thing.address.name)) or await self._by_uri(thing.fields)
+        found = await self._by("uniqueName", _unique(thing)) or await self._by_uri(thing.fields)
+        found = found or await self._older(thing)
         return _nobody_elses(thing, found) if found else None
+
+    async def _older(self, thing: Thing) -> Document | None:
+        """One that was made here when names did not tell installations apart."""
+        name = unique_name(thing.address.name)
+        found = await self._by("uniqueName", name) if name != _unique(thing) else None
+        return found if found and found.get("appId") in self._ours() else None
+
+    def _expected(self, thing: Thing, document: Document) -> Document:
+        """What is there though it was not when the plan was made: of this apply, or of one that is gone on with.
+
+        Whoever registers one of this name meanwhile owns it. An upsert finds it as it finds one's own, whose answer
+        was lost.
+        """
+        if _app_id(thing):
+            return document
+        known = thing.address.name == SECOND or str(thing.address) in self._before
+        if known or document.get("appId") in {*self._made, *self._ours()}:
+            return _nobody_elses(thing, document)
+        raise TrustBroken(
+            f"`{document.get('appId')}` was registered in the place of `{thing.address}` while this was applied",
+            hint="look who owns it, and delete it unless this very apply made it, and Entra's answer was lost",
+        )
 
     async def _by(self, key: str, value: str) -> Document | None:
         return await self._graph.find(f"{keyed('applications', key, value)}?$select={SELECT}")
@@ -83,17 +127,19 @@ class Registrations:
         return None
 
     async def _new(self, thing: Thing) -> Document:
-        name = unique_name(thing.address.name)
+        name = _unique(thing)
         first = next(patches({}, thing.fields, name), {})
         body = {"displayName": thing.fields.get("displayName", name), **first}
         made = await self._graph.send(
             "PATCH", keyed("applications", "uniqueName", name), body, Prefer="create-if-missing"
         )
-        # an upsert that found one answers nothing
-        document = made or await self._by("uniqueName", name)
+        if made:
+            self._made.add(str(made["appId"]))
+            return made
+        document = await self._by("uniqueName", name)  # an upsert that found one answers nothing
         if not document:
             raise Missing(f"the application `{name}` was made and is not seen yet")
-        return document
+        return self._expected(thing, document)
 
     async def _deleted(self, thing: Thing) -> Document | None:
         """The application as it was deleted. It keeps its name and its URIs, so that no other could be made.
@@ -119,22 +165,29 @@ class Registrations:
         return document if _app_id(thing) else _nobody_elses(thing, document)
 
     async def _bring(self, thing: Thing, document: Document) -> Found:
-        for body in patches(document, thing.fields, unique_name(thing.address.name)):
+        for body in patches(document, thing.fields, _unique(thing)):
             await self._graph.send("PATCH", f"applications/{document['id']}", body)
             document = merged(document, body)
         return _application(thing, document)
 
 
 class Principals:
-    """Service principals: what a tenant knows an application as when it signs in or is signed in to."""
+    """Service principals: what a tenant knows an application as when it signs in or is signed in to.
+
+    `seen`: by id, as last found.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self.seen: dict[str, Document] = {}
 
     async def find(self, thing: Thing, app_id: str) -> Found | None:
         """The principal of an app id, as it stands."""
         document = await self._by(app_id)
-        return _principal(thing, document) if document else None
+        if document is None:
+            return None
+        self.seen[str(document["id"])] = document
+        return _principal(thing, document)
 
     async def roles(self, principal: str) -> Mapping[str, str]:
         """Id → value of every role that can be held at this API."""
@@ -193,9 +246,7 @@ def _same(document: Document, thing: Thing) -> bool:
     if known:
         return document.get("appId") == known
     held = set(document.get("identifierUris") or ())
-    return document.get("uniqueName") == unique_name(thing.address.name) or (
-        isinstance(uris, tuple) and not held.isdisjoint(uris)
-    )
+    return document.get("uniqueName") == _unique(thing) or (isinstance(uris, tuple) and not held.isdisjoint(uris))
 
 
 def _nobody_elses(thing: Thing, document: Document) -> Document:
@@ -219,7 +270,9 @@ def _application(thing: Thing, document: Document) -> Found:
 def _principal(thing: Thing, document: Document) -> Found:
     ids = {"id": str(document["id"]), "appId": str(document["appId"])}
     if thing.given:
-        return Found(thing.address, thing.fields, ids)
+        machine = document.get("servicePrincipalType") == "ManagedIdentity"  # of others its owner writes the names
+        resource = resource_of(document.get("alternativeNames")) if machine else ""
+        return Found(thing.address, thing.fields, {**ids, "resource": resource})
     fields: Fields = {
         "application": ids["appId"],
         "enabled": document.get("accountEnabled") is not False,
@@ -233,6 +286,11 @@ def _switches(fields: Fields) -> dict[str, Any]:
         "accountEnabled": bool(fields.get("enabled", True)),
         "appRoleAssignmentRequired": bool(fields.get("assignmentRequired", False)),
     }
+
+
+def _unique(thing: Thing) -> str:
+    told = thing.fields.get("uniqueName")
+    return told if isinstance(told, str) else unique_name(thing.address.name)
 
 
 def _app_id(thing: Thing) -> str:

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 READS: Mapping[str, str] = {
     "roles/iam.securityReviewer": "on every project: reads policies, accounts, custom roles, pools and providers",
     "roles/logging.viewer": "on every project: reads in the audit log who changed what (`remit trust drift`)",
+    "roles/iam.denyReviewer": (
+        "on every project or the organisation, and not needed: `remit trust verify` names the deny policy that defeats "
+        "a role, and says without it only that something does"
+    ),
 }
 """Role → why: `plan`, `verify` and `drift`."""
 

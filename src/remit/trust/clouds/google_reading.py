@@ -20,7 +20,9 @@ from remit.trust.things import Address, Fields, Found, Thing
 
 _AT_ONCE = 8  # requests
 _DELETED = "deleted:serviceAccount:"
+_PLAIN = 3  # resource, role and member: what a key has without a condition
 _Policies = Mapping[str, Mapping[str, Any]]
+_Key = tuple[str, ...]
 _Given = TypeVar("_Given")
 _Answer = TypeVar("_Answer")
 
@@ -107,12 +109,28 @@ def _reached(policy: Mapping[str, Any], pools: Sequence[str]) -> bool:
 def _bindings(settings: TrustSettings, wanted: Sequence[Thing], policies: _Policies) -> Iterator[Found]:
     known = {_key(each.fields): each.address for each in wanted if each.address.kind == "google.binding"}
     for resource, policy in policies.items():
-        for fields in {_key(fields): fields for fields in google_bindings.lines(policy, resource)}.values():
-            address = known.get(_key(fields))
+        lines = {_key(fields): fields for fields in google_bindings.lines(policy, resource)}
+        otherwise = _otherwise(known, lines)
+        for key, fields in lines.items():
+            address = known.get(key) or otherwise.get(key)
             role, member = str(fields["role"]), str(fields["member"])
             if address is None and (member in settings.apart or googles_own(settings, resource, role, member)):
                 continue
             yield Found(address or Address("google.binding", _name(fields)), fields)
+
+
+def _otherwise(known: Mapping[_Key, Address], lines: Iterable[_Key]) -> dict[_Key, Address]:
+    """Lines that are there in the place of one that is wanted under a condition: without it, or under another.
+
+    So that it is seen as one that was altered, and not as one that went and a stranger that came.
+    """
+    there = set(lines)
+    lacking: dict[_Key, list[Address]] = {}
+    for key, address in known.items():
+        if len(key) > _PLAIN and key not in there:
+            lacking.setdefault(key[:_PLAIN], []).append(address)
+    others = sorted(key for key in there - known.keys() if lacking.get(key[:_PLAIN]))
+    return {key: lacking[key[:_PLAIN]].pop(0) for key in others if lacking[key[:_PLAIN]]}
 
 
 def _name(fields: Fields) -> str:
@@ -122,7 +140,7 @@ def _name(fields: Fields) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in name)  # it stands on one line, and is typed
 
 
-def _key(fields: Fields) -> tuple[str, ...]:
+def _key(fields: Fields) -> _Key:
     condition = fields["condition"]
     when = (str(condition["title"]), str(condition["expression"])) if isinstance(condition, Mapping) else ()
     return (str(fields["resource"]), str(fields["role"]), str(fields["member"]), *when)

@@ -52,7 +52,7 @@ class Cloud(Protocol):
 
     @property
     def name(self) -> str:
-        """`entra`, `google` or `azure`: the first word of its kinds."""
+        """`entra`, `google`, `azure` or `sql`: the first word of its kinds."""
 
     async def read(self, wanted: Sequence[Thing]) -> tuple[Found, ...]:
         """All that there is of what the trust is about: of what is wanted, and of what is not wanted but lies there.

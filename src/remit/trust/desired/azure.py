@@ -1,16 +1,16 @@
 """What Azure must hold: role assignments of the applications whose tokens open containers, on containers alone.
 
-Pure. Leaves out the storage accounts and containers themselves, and whatever administrators hold. Source:
+What holds below prefixes of a container is one assignment with one condition: Azure keeps a role of a principal at a
+scope once. Pure. Leaves out the storage accounts and containers themselves, and whatever administrators hold. Source:
 learn.microsoft.com/azure/storage/blobs/assign-azure-role-data-access.
 """
 
 from collections.abc import Iterator
 
 from remit.model.errors import TrustBroken
+from remit.trust.prefixes import READER, VERSION, WRITER, azure_condition, parted
 from remit.trust.settings import AzureClient, StorageAccount, TrustSettings
-from remit.trust.things import Address, Ref, Thing
-
-READER, WRITER = "Storage Blob Data Reader", "Storage Blob Data Contributor"
+from remit.trust.things import Address, Ref, Thing, Value
 
 
 def azure(settings: TrustSettings) -> tuple[Thing, ...]:
@@ -31,7 +31,7 @@ def container_scope(container: str, place: StorageAccount) -> str:
 def _assignments(client: AzureClient, places: dict[str, StorageAccount]) -> Iterator[Thing]:
     principal = Address("entra.principal", client.name)
     role, verb = (WRITER, "read and write") if client.write else (READER, "read")
-    for container in client.containers:
+    for container, prefixes in _opened(client).items():
         account = container.partition("/")[0]
         if account not in places:
             raise TrustBroken(
@@ -39,12 +39,23 @@ def _assignments(client: AzureClient, places: dict[str, StorageAccount]) -> Iter
                 hint="name its subscription and resource group under `trust.storage`",
             )
         scope = container_scope(container, places[account])
-        yield Thing(
-            Address("azure.assignment", f"{scope} {role} {client.name}"),
-            {"scope": scope, "role": role, "principal": Ref(principal, "id")},
-            (principal,),
-            f"lets {_who(client)} {verb} the blobs of `{container}`, and of no other container by this line",
-        )
+        fields: dict[str, Value] = {"scope": scope, "role": role, "principal": Ref(principal, "id")}
+        says = f"lets {_who(client)} {verb} the blobs of `{container}`, and of no other container by this line"
+        if prefixes:
+            condition = azure_condition(prefixes, write=client.write)
+            fields |= {"condition": condition, "conditionVersion": VERSION}
+            part = f"below {' and '.join(prefixes)} of `{container}`"
+            says = f"lets {_who(client)} {verb} the blobs {part}, and no others by this line"
+        yield Thing(Address("azure.assignment", f"{scope} {role} {client.name}"), fields, (principal,), says)
+
+
+def _opened(client: AzureClient) -> dict[str, tuple[str, ...]]:
+    """Container → the prefixes below which it is opened, none for all of it."""
+    found: dict[str, set[str]] = {}
+    for name in client.containers:
+        container, prefix = parted(name)
+        found.setdefault(container, set()).add(prefix)
+    return {container: () if "" in those else tuple(sorted(those)) for container, those in found.items()}
 
 
 def _who(client: AzureClient) -> str:

@@ -8,7 +8,9 @@ workload-id/workload-identity-federation.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
+from remit.trust.clouds.entra_applications import unique_name
 from remit.trust.settings import Applications, AzureClient, Role, TrustSettings
 from remit.trust.things import Address, Fields, Ref, Thing, Value
 
@@ -17,6 +19,7 @@ MICROSOFT_GRAPH = "00000003-0000-0000-c000-000000000000"
 CONSENTS = {
     "Application.Read.All": "read which roles people and workloads hold, and what the trust has become",
     "AuditLog.Read.All": "read the sign-in log and who changed what in the directory",
+    "DelegatedPermissionGrant.Read.All": "read whether its applications may act as people anywhere",
     "GroupMember.Read.All": "read who is in which group, also for those in more groups than a token holds",
     "Policy.Read.All": "read which networks are trusted, and under which conditions people sign in",
     "User.Read.All": "see when a person's account is disabled or deleted",
@@ -32,7 +35,8 @@ def entra(settings: TrustSettings) -> tuple[Thing, ...]:
     """Everything that the tenant must hold; nothing when the file does not say which applications are Remit's."""
     if settings.applications is None:
         return ()
-    applications = (*_own(settings, settings.applications), *(_client(settings, one) for one in settings.azure))
+    own, clients = _own(settings, settings.applications), (_client(settings, one) for one in settings.azure)
+    applications = tuple(_named(settings, one) for one in (*own, *clients))
     return (
         *applications,
         *map(_principal, applications),
@@ -75,6 +79,11 @@ def _own(settings: TrustSettings, applications: Applications) -> Iterator[Thing]
         optionalClaims=_SECOND_CLAIMS,
         groupClaims="SecurityGroup",
     )
+
+
+def _named(settings: TrustSettings, application: Thing) -> Thing:
+    name = unique_name(application.address.name, settings.installation)
+    return replace(application, fields={**application.fields, "uniqueName": name})
 
 
 def _client(settings: TrustSettings, client: AzureClient) -> Thing:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from remit.model.errors import TrustBroken
 from remit.trust.clouds.google_names import estate_accounts, local_part, project_of, role_name
+from remit.trust.prefixes import google_condition
 from remit.trust.settings import POLICY, Account, Role, TrustSettings
 from remit.trust.things import Address, Fields, Ref, Text, Thing
 
@@ -15,6 +16,13 @@ Permitted = Callable[[str, str], tuple[str, ...]]
 """E-mail and project → IAM permissions of all that the policy lets those do who work there as the account."""
 
 IMPERSONATE = "roles/iam.workloadIdentityUser"
+_MAY: Mapping[str, str] = {
+    "roles/storage.objectViewer": "read and list",
+    "roles/storage.objectCreator": "make",
+    "roles/storage.objectUser": "read, list, write and delete",
+    "roles/storage.objectAdmin": "read, list, write and delete",
+}
+"""Role → what its holder may do with objects, in the words of a plan."""
 ENTRA_MAPPING: Mapping[str, str] = {
     "google.subject": 'assertion.tid + "/" + assertion.oid',
     "google.groups": "has(assertion.groups) ? assertion.groups : []",
@@ -220,17 +228,33 @@ def _grants(
     for resource, granted in sorted(account.grants.items()):
         place = _place(settings, resource)
         kind, _, name = place.partition("/")
+        name, _, prefix = name.partition("/")
         custom = roles.get((account.email, name))
         needs = tuple(
             Address("google.account", each) for each in (account.email, *([name] if kind == "accounts" else ()))
         )
         for role in granted:
-            if role != POLICY:
+            if prefix:
+                yield _below(f"{kind}/{name}", prefix, role, member, needs)
+            elif role != POLICY:
                 says = f"gives {account.email} {role.removeprefix('roles/')} on {name}"
                 yield _binding(place, role, member, needs, says)
             elif custom:
                 says = f"lets {account.email} do in {name} what the policy permits those who work as it"
                 yield _binding(place, custom.address.name, member, (*needs, custom.address), says)
+
+
+def _below(bucket: str, prefix: str, role: str, member: str, needs: tuple[Address, ...]) -> Thing:
+    """A role on the objects of a bucket below a prefix; raises `TrustBroken` where no condition says just that."""
+    email, name = member.removeprefix("serviceAccount:"), bucket.removeprefix("buckets/")
+    if not bucket.startswith("buckets/") or role == POLICY:
+        raise TrustBroken(f"`{role}` below `{prefix}` of `{bucket}`", hint="prefixes are for Google's roles on buckets")
+    may = _MAY.get(role)
+    lets = f"lets {email} {may}" if may else f"gives {email} {role.removeprefix('roles/')} on"
+    condition = google_condition(name, prefix)
+    fields: Fields = {"resource": bucket, "role": role, "member": member, "condition": condition}
+    says = f"{lets} objects below {prefix} of {name}, and no others by this line"
+    return Thing(Address("google.binding", f"{bucket}/{prefix} {role} {member}"), fields, needs, says)
 
 
 def _place(settings: TrustSettings, resource: str) -> str:

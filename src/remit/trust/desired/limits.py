@@ -7,10 +7,9 @@ projects.locations.workloadIdentityPools.providers, /iam/docs/manage-workload-id
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from remit.trust.clouds.entra_applications import unique_name
 from remit.trust.things import Fields, Ref, Text, Thing, Value
 
 _CREDENTIALS = 20  # federated, of one application
@@ -33,7 +32,7 @@ _ID = 36  # characters of an id that is not known yet
 def limits(wanted: Sequence[Thing]) -> tuple[str, ...]:
     """Every limit that these things would break, a sentence each; none means that they can be made."""
     alone = (said for thing in wanted if not thing.given for said in _CHECKS.get(thing.address.kind, _nothing)(thing))
-    return tuple(dict.fromkeys((*alone, *_credentials(wanted), *_same_unique_name(wanted))))
+    return tuple(dict.fromkeys((*alone, *_credentials(wanted))))
 
 
 def _nothing(_thing: Thing) -> Iterator[str]:
@@ -74,17 +73,6 @@ def _credentials(wanted: Sequence[Thing]) -> Iterator[str]:
                 f"`entra.application {application}` would have {count} federated credentials: "
                 f"Entra takes {_CREDENTIALS} for one application"
             )
-
-
-def _same_unique_name(wanted: Sequence[Thing]) -> Iterator[str]:
-    """Two names that Entra would take for one application: whoever may use one could use the other."""
-    named: dict[str, list[str]] = defaultdict(list)
-    for thing in wanted:
-        if thing.address.kind == "entra.application":
-            named[unique_name(thing.address.name)].append(thing.address.name)
-    for names in named.values():
-        if len(names) > 1:
-            yield f"{' and '.join(f'`{name}`' for name in names)} would be one application at Entra: name one otherwise"
 
 
 def _pool(thing: Thing) -> Iterator[str]:

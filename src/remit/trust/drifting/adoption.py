@@ -8,20 +8,28 @@ from collections.abc import Callable, Iterator, Mapping
 
 from remit.model.errors import TrustBroken
 from remit.trust.clouds.google_names import estate_accounts, role_name
+from remit.trust.clouds.sql_names import PRIVILEGES, place
 from remit.trust.desired.google import IMPERSONATE
+from remit.trust.desired.sql import CONNECT
 from remit.trust.drifting.drift import Drift, Side
 from remit.trust.drifting.edit import Edit
 from remit.trust.planning.matching import differing
+from remit.trust.prefixes import below
 from remit.trust.settings import POLICY, Account, TrustSettings
 from remit.trust.things import Fields
 
 _ACCOUNT = "serviceAccount:"
 _HOLDERS: Mapping[str, str] = {"Group": "groups", "User": "people", "ServicePrincipal": "workloads"}
 _CANNOT: Mapping[str, str] = {
+    "sql.role": "a role of a database logs in and does nothing else, and is a member of none",
+    "sql.grant": "remit.yaml gives privileges on schemas, tables and sequences to roles of `databases` alone",
     "entra.application": "what an application is follows from `issuers`, `sign_in`, `trust.roles` and `credentials`",
     "entra.principal": "remit.yaml has no words for a switched-off application, or for one open to everybody",
     "entra.federation": "federated credentials follow from `credentials.azure.accounts` and the managed identity",
     "entra.consent": "what Remit may do at Microsoft Graph is fixed",
+    "entra.delegation": "what applications may do as people is fixed: nothing",
+    "entra.credential": "secrets and certificates are no part of the file: `secret_file` names where one is kept",
+    "azure.federation": "whom the managed identity trusts is fixed: nobody",
     "google.pool": "the pool follows from `credentials.google.provider`",
     "google.provider": "a provider's condition, audience and mapping follow from its issuer",
     "google.account": "accounts follow from `environments`, `credentials.accounts` and `trust.accounts`",
@@ -43,9 +51,10 @@ def adoption(drift: Drift, settings: TrustSettings) -> tuple[Edit, ...]:
 
 def _binding(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
     fields = drift.now or drift.was or {}
-    if drift.side is Side.ALTERED or fields.get("condition"):
+    prefixes = below(fields)
+    if drift.side is Side.ALTERED or (fields.get("condition") and not prefixes):
         raise TrustBroken(
-            f"`{drift.name}` cannot be adopted: remit.yaml has no conditions",
+            f"`{drift.name}` cannot be adopted: of conditions remit.yaml says a prefix alone",
             hint=f"`remit trust drift revert {drift.key}`, or keep its member under `trust.apart`",
         )
     comes = drift.side is Side.APPEARED
@@ -56,7 +65,8 @@ def _binding(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
     elif email != who and email in estate_accounts(settings):
         place = resource.removeprefix("projects/") if resource.startswith("projects/") else ""
         said = POLICY if place and role == role_name(email, place) else role
-        yield Edit(("trust", "accounts", email, "grants", resource), said, comes)
+        where = "/".join((resource, *prefixes))
+        yield Edit(("trust", "accounts", email, "grants", where), said, comes)
     elif comes and f"/{settings.pool}/" not in who:
         yield Edit(("trust", "apart"), who, comes=True)
 
@@ -108,7 +118,19 @@ def _azure(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
         yield Edit(("trust", "apart"), f"azure:{(drift.now or {}).get('principal')}", comes=True)
 
 
+def _grant(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
+    fields = drift.now or drift.was or {}
+    database, on, role, privilege = (str(fields.get(name)) for name in ("database", "object", "role", "privilege"))
+    known = any(one.name == database and role in one.roles for one in settings.databases)
+    if drift.side is Side.ALTERED or fields.get("grantable") or (on, privilege) == ("database", CONNECT) or not known:
+        return
+    if privilege in PRIVILEGES.get(place(on).kind, ()) and not place(on).system:
+        path = ("trust", "databases", database, "roles", role, on)
+        yield Edit(path, privilege, drift.side is Side.APPEARED)
+
+
 _KINDS: Mapping[str, Callable[[Drift, TrustSettings], Iterator[Edit]]] = {
+    "sql.grant": _grant,
     "google.binding": _binding,
     "entra.assignment": _assignment,
     "entra.application": _application,

@@ -16,6 +16,7 @@ from remit.trust.drifting.marks import marks
 from remit.trust.planning.matching import differing
 from remit.trust.things import Address, Fields
 
+_NO_LOG = "PostgreSQL keeps no record of who and when: its own log may (`log_statement = ddl`), or pgaudit's"
 _NEAR = 300.0  # seconds between a journal's clock and a cloud's, and until a cloud's log has it
 
 
@@ -50,6 +51,8 @@ def cause(drift: Drift, logged: Mapping[str, Logged], applied: Sequence[Applied]
         return Cause(own.at, told.who if told else "", told.how if told else "", own.checksum)
     if told:
         return Cause(told.at, told.who, told.how)
+    if cloud not in DAYS:
+        return Cause(unknown=_NO_LOG)
     why = f": {log.unread}" if log.unread else f": it is older than {DAYS[cloud]} days, or not there yet"
     return Cause(unknown=f"not found in the log of {cloud}{why}")
 

@@ -1,4 +1,4 @@
-"""Azure's activity log: role assignments that were written or deleted.
+"""Azure's activity log: role assignments, and federated credentials of an identity, that were written or deleted.
 
 Source: learn.microsoft.com/rest/api/monitor/activity-logs/list, learn.microsoft.com/azure/role-based-access-control/
 change-history-report (`requestbody` of a write, `responseBody` of a deletion).
@@ -19,7 +19,9 @@ from remit.trust.drifting.marks import Mark, Marks, whole
 from remit.trust.things import Found
 
 _OPERATION = "microsoft.authorization/roleassignments/"
+_TRUSTING = "microsoft.managedidentity/userassignedidentities/federatedidentitycredentials/"
 _ASSIGNMENTS = "/providers/microsoft.authorization/roleassignments/"
+_FEDERATION = "azure.federation"
 _UPN = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"
 
 Document = Mapping[str, Any]
@@ -34,19 +36,19 @@ class AzureLog:
         self._ask = ask
 
     async def read(self, drifts: Sequence[Drift], found: Sequence[Found], since: float) -> Logged:
-        """Of the resource groups in which something drifted, or the whole subscription above them."""
+        """Of the resource groups in which something drifted, the whole subscription above them, and of an identity."""
         del found
         ids = {str((one.change.ids or {}).get("id", "")).lower(): one for one in drifts}
         entries: list[Entry] = []
         whole_ = True
-        for subscription, group in sorted({_place(one) for one in drifts} - {("", "")}):
-            events, complete = await self._list(subscription, group, since)
+        for subscription, where in sorted({_terms(one) for one in drifts} - {("", "")}):
+            events, complete = await self._list(subscription, where, since)
             entries += [entry for entry in (understood(event, ids) for event in events) if entry]
             whole_ = whole_ and complete
         return Logged(tuple(entries), "" if whole_ else "it holds more than was read")
 
-    async def _list(self, subscription: str, group: str, since: float) -> tuple[list[Document], bool]:
-        terms = f"eventTimestamp ge '{stamp(since)}'" + (f" and resourceGroupName eq '{group}'" if group else "")
+    async def _list(self, subscription: str, where: str, since: float) -> tuple[list[Document], bool]:
+        terms = f"eventTimestamp ge '{stamp(since)}'{where}"
         path = f"subscriptions/{subscription}/providers/Microsoft.Insights/eventtypes/management/values"
         url = f"https://{HOST}/{path}?api-version=2015-04-01&$filter={quote(terms)}"
         found: list[Document] = []
@@ -61,9 +63,18 @@ class AzureLog:
         return found, False
 
 
-def _place(drift: Drift) -> tuple[str, str]:
+def _terms(drift: Drift) -> tuple[str, str]:
+    """A subscription, and what of it a filter asks for."""
+    fields = drift.now or drift.was or {}
+    if drift.change.address.kind == _FEDERATION:
+        identity = str(fields["identity"])
+        return identity.split("/")[2], f" and resourceUri eq '{identity}'"
+    subscription, group = _place(str(fields.get("scope", "")))
+    return subscription, f" and resourceGroupName eq '{group}'" if group else ""
+
+
+def _place(scope: str) -> tuple[str, str]:
     """Subscription and resource group of a scope; no group for one above."""
-    scope = str((drift.now or drift.was or {}).get("scope", ""))
     parts = scope.strip("/").split("/")
     if len(parts) < 2 or parts[0].lower() != "subscriptions":  # noqa: PLR2004 - the word and the id
         return "", ""
@@ -73,21 +84,24 @@ def _place(drift: Drift) -> tuple[str, str]:
 def understood(event: Document, ids: Mapping[str, Drift]) -> Entry | None:
     """What an event says that was done; `ids`: assignments that are there by their ids, in lower case."""
     operation = str(_value(event.get("operationName"))).lower()
-    if not operation.startswith(_OPERATION) or _value(event.get("status")) not in {"Succeeded", "Accepted"}:
+    trusting = operation.startswith(_TRUSTING)
+    known_ = trusting or operation.startswith(_OPERATION)
+    if not known_ or _value(event.get("status")) not in {"Succeeded", "Accepted"}:
         return None
-    verb = operation.removeprefix(_OPERATION)
+    verb = operation.rpartition("/")[2]
     resource = str(event.get("resourceId", "")).lower()
-    mark = _same(ids.get(resource)) or _mark(event, resource)
+    mark = _same(ids.get(resource)) or (None if trusting else _mark(event, resource))
     if verb not in {"write", "delete"} or mark is None:
         return None
     claims = event.get("claims")
     who = (claims.get(_UPN) if isinstance(claims, Mapping) else "") or str(event.get("caller", ""))
     told = Marks(frozenset({mark})) if verb == "write" else Marks(went=frozenset({mark}))
-    return Entry(moment(event.get("eventTimestamp")), who, f"roleAssignments/{verb}", told)
+    noun = "federatedIdentityCredentials" if trusting else "roleAssignments"
+    return Entry(moment(event.get("eventTimestamp")), who, f"{noun}/{verb}", told)
 
 
 def _same(drift: Drift | None) -> Mark | None:
-    return whole("azure.assignment", drift.now) if drift and drift.now is not None else None
+    return whole(drift.change.address.kind, drift.now) if drift and drift.now is not None else None
 
 
 def _mark(event: Document, resource: str) -> Mark | None:

@@ -1,17 +1,20 @@
 """The blast radius of a drift: who gains or loses which actions, and whether policy refuses them all the same. Pure.
 
 A permission at Google that the policy does not permit is refused at the gateway; what it makes worse is a leaked token,
-which is then worth more. Leaves out: organisations' and deny policies, databases.
+which is then worth more. Leaves out: organisations' and deny policies,
+and who connects to a database as a role, which policy says.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from remit.model.operation import Action
+from remit.trust.clouds.sql_names import PUBLIC
+from remit.trust.desired.sql import may
 from remit.trust.drifting.drift import Drift, Side
 from remit.trust.drifting.people import People, Who, holder, member, working
 from remit.trust.planning.matching import differing
-from remit.trust.planning.words import place
+from remit.trust.planning.words import listed, part, place, whom
 from remit.trust.settings import TrustSettings
 from remit.trust.things import Fields, Value
 
@@ -74,6 +77,7 @@ def _binding(drift: Drift, known: Known) -> Iterator[Reach]:
         resource, role, who = (str(fields.get(name)) for name in ("resource", "role", "member"))
         condition = fields.get("condition")
         when = f", when `{condition.get('expression')}`" if isinstance(condition, Mapping) else ""
+        when = part(fields) or when
         account = who.removeprefix(_ACCOUNT)
         holders = working(known.settings, known.people, account) if account != who else (member(known.people, who),)
         if resource.startswith("accounts/") and role in _BECOME:
@@ -191,6 +195,28 @@ def _consent(drift: Drift, _: Known) -> Iterator[Reach]:
     yield Reach((Who("Remit itself, and whoever is it"),), drift.now is not None, said)
 
 
+def _delegation(drift: Drift, _: Known) -> Iterator[Reach]:
+    fields = drift.now or drift.was or {}
+    said = f"act as {whom(fields)} at {fields.get('api')}: {listed(fields.get('scopes'))}"
+    who = Who(f"application {fields.get('application')}, and whoever is it")
+    yield Reach((who,), drift.now is not None, said)
+
+
+def _credential(drift: Drift, known: Known) -> Iterator[Reach]:
+    fields = drift.now or drift.was or {}
+    name = str(fields.get("application"))
+    client = next((one for one in known.settings.azure if one.name == name), None)
+    opens = f", which opens {', '.join(client.containers) or 'no container'}" if client else ""
+    who = Who(f"whoever has the {fields.get('credential')} `{fields.get('called') or fields.get('key')}`")
+    yield Reach((who,), drift.now is not None, f"may act as application {name}{opens}")
+
+
+def _identity(drift: Drift, _: Known) -> Iterator[Reach]:
+    fields = drift.now or drift.was or {}
+    who = Who(f"{fields.get('subject')} of {fields.get('issuer')}")
+    yield Reach((who,), drift.now is not None, "is Remit itself, from anywhere, and may do all that Remit may")
+
+
 def _provider(drift: Drift, known: Known) -> Iterator[Reach]:
     name, now, was = drift.change.address.name.rpartition("/")[2], drift.now, drift.was
     everyone = tuple(
@@ -253,8 +279,34 @@ def _azure(drift: Drift, known: Known) -> Iterator[Reach]:
         groups = tuple(holder(known.people, one, "Group") for role in held for one in role.groups)
         principal = str(fields.get("principal"))
         stranger = (Who(known.people.name(principal)),) if not client else (Who(f"application {name}"),)
-        what = f"{fields.get('role')} on {place(fields.get('scope'))}" + (f", through {name}" if client else "")
+        where = f"{place(fields.get('scope'))}{part(fields)}"
+        what = f"{fields.get('role')} on {where}" + (f", through {name}" if client else "")
         yield Reach(who + groups or stranger, gains, what)
+
+
+def _database_role(drift: Drift, _: Known) -> Iterator[Reach]:
+    database, role = drift.change.address.name.split("/", 1)
+    who = (Who(f"whoever connects to {database} as {role}"),)
+    if drift.now is None or drift.was is None:
+        yield Reach(who, drift.now is not None, f"the database {database}")
+        return
+    for name in differing("sql.role", drift.now, drift.was):
+        now, was = (side.get(name) for side in (drift.now, drift.was))
+        if name == "memberships" and isinstance(now, tuple) and isinstance(was, tuple):
+            yield from (Reach(who, gains=True, what=f"all that {one} may do") for one in now if one not in was)
+            yield from (Reach(who, gains=False, what=f"all that {one} may do") for one in was if one not in now)
+        else:
+            yield Reach(who, bool(now), f"{name} is `{_short(now)}`, and was `{_short(was)}`")
+
+
+def _database_grant(drift: Drift, _: Known) -> Iterator[Reach]:
+    for fields, gains in _sides(drift):
+        database, role = fields.get("database"), fields.get("role")
+        who = "everybody at" if role == PUBLIC else "whoever connects to"
+        label = f"{who} {database}" + ("" if role == PUBLIC else f" as {role}")
+        further = ", and to give it on" if fields.get("grantable") else ""
+        said = may(str(fields.get("object")), str(fields.get("privilege")), str(database))
+        yield Reach((Who(label),), gains, f"to {said}{further}")
 
 
 def _short(value: Value) -> str:
@@ -264,11 +316,15 @@ def _short(value: Value) -> str:
 
 
 _KINDS: Mapping[str, Callable[[Drift, Known], Iterator[Reach]]] = {
+    "sql.role": _database_role,
+    "sql.grant": _database_grant,
     "entra.application": _application,
     "entra.principal": _principal,
     "entra.federation": _federation,
     "entra.assignment": _assignment,
     "entra.consent": _consent,
+    "entra.delegation": _delegation,
+    "entra.credential": _credential,
     "google.pool": _provider,
     "google.provider": _provider,
     "google.account": _account,
@@ -276,4 +332,5 @@ _KINDS: Mapping[str, Callable[[Drift, Known], Iterator[Reach]]] = {
     "google.binding": _binding,
     "google.audit": _audit,
     "azure.assignment": _azure,
+    "azure.federation": _identity,
 }

@@ -1,4 +1,4 @@
-"""Entra's audit log: what was changed of applications, principals, assignments and federated credentials.
+"""Entra's audit log: what was changed of applications, principals, assignments, delegations and credentials.
 
 An entry names its targets by id and its changes as JSON texts before and after; a mark is told where a value stands in
 one and not in the other. Source: learn.microsoft.com/graph/api/resources/directoryaudit,
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from remit.trust.clouds.entra_applications import Principals
+from remit.trust.clouds.entra_delegations import EVERYBODY
 from remit.trust.clouds.entra_graph import Graph
 from remit.trust.clouds.port import Missing
 from remit.trust.drifting.drift import Drift
@@ -99,6 +100,11 @@ def _targets(drift: Drift, subjects: Mapping[Address, Mapping[str, str]]) -> Ite
     elif kind == "entra.consent":
         places = ()
         yield str(fields.get("principal"))
+    elif kind == "entra.delegation":  # consented to on a page, it is told of the client; by Graph, of the API
+        places = ()
+        yield from (str(fields.get("principal")), str(fields.get("resource")))
+    elif kind == "entra.credential":
+        places = (Address(f"entra.{fields.get('of')}", str(fields.get("application"))),)
     else:
         places = (drift.change.address,)
     yield from (each for place in places if (each := subjects.get(place, {}).get("id")))
@@ -161,6 +167,11 @@ class _Said:
             return self._assigned(mark[1], mark[2], came=came)
         if kind == "entra.federation":
             return self._moved(mark[2], came=came) and self._moved(mark[3], came=came)
+        if kind == "entra.delegation":
+            return self._delegated(mark[1], mark[2], mark[3], came=came)
+        return self._named(mark[1], came=came) if kind == "entra.credential" else self._field(mark, came=came)
+
+    def _field(self, mark: Mark, *, came: bool) -> bool:
         field, value = mark[2], mark[-1]
         if field == THERE:
             return self._activity.startswith(("Add ", "Restore ") if came else ("Delete ", "Remove ", "Hard Delete "))
@@ -175,6 +186,22 @@ class _Said:
         roles = {role, *(key for key, value in self._roles.items() if value == role)}
         targets = {str(one.get("id")) for one in self._targets}
         return bool(roles.intersection(texts)) and (principal in texts or principal in targets)
+
+    def _delegated(self, client: str, api: str, whom: str, *, came: bool) -> bool:
+        """A consent of this client at this API. For whom, an entry says by its type, and a person by nothing else."""
+        told = ("Add delegated", "Update delegated", "Consent to application") if came else ("Remove delegated",)
+        if not self._activity.startswith(told):
+            return False
+        texts = " ".join(text for _, old, new in self._properties for text in (old, new))
+        targets = {str(one.get("id")) for one in self._targets}
+        everybody = "AllPrincipals" in texts
+        ends = all(each in targets or each in texts for each in (client, api))
+        return ends and (everybody if whom == EVERYBODY else not everybody or whom in texts)
+
+    def _named(self, key: str, *, came: bool) -> bool:
+        """Whether an id stands in what is there now and did not before, or the other way round, however it is told."""
+        sides = ((old, new) if came else (new, old) for _, old, new in self._properties)
+        return bool(key) and any(key in after and key not in before for before, after in sides)
 
     def _moved(self, value: str, *, came: bool) -> bool:
         """Whether a value stands in what is there now and did not before, or the other way round."""

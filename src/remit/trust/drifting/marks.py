@@ -22,6 +22,9 @@ _WHOLE: Mapping[str, tuple[str, ...]] = {
     "entra.assignment": ("role", "principal"),
     "entra.consent": ("permission", "principal"),
     "entra.federation": ("application", "issuer", "subject", "audience"),
+    "entra.delegation": ("principal", "resource", "whom"),
+    "entra.credential": ("key",),
+    "azure.federation": ("identity", "name"),
 }
 """Kind → the fields that are all there is of it."""
 

@@ -7,6 +7,7 @@ and the pages of Graph that `clouds/entra_*.py` name.
 
 from collections.abc import Iterator, Mapping
 
+from remit.model.errors import TrustBroken
 from remit.trust.clouds.entra_applications import unique_name
 from remit.trust.clouds.entra_manifest import patches
 from remit.trust.planning.plan import Act, Change
@@ -70,7 +71,10 @@ def az(words: Words, change: Change) -> Iterator[str]:
         "entra.federation": _federation,
         "entra.assignment": _assignment,
         "entra.consent": _assignment,
+        "entra.delegation": _delegation,
+        "entra.credential": _credential,
         "azure.assignment": _azure,
+        "azure.federation": _identity,
     }
     yield from ways[change.address.kind](words, change)
 
@@ -78,8 +82,7 @@ def az(words: Words, change: Change) -> Iterator[str]:
 def looked_up(words: Words, ref: Ref) -> Iterator[str]:
     """Takes an id from what is there, since no other line gives it."""
     if ref.of.kind == "entra.application":
-        yield _taken(words, ref, f"{_GRAPH}/applications(uniqueName='{unique_name(ref.of.name)}')")
-        return
+        raise TrustBroken(f"nothing tells the id of `{ref.of}`", hint="apply it with `remit trust apply`")
     client = _GRAPH_APP
     if ref.of != _GRAPH_ITSELF:
         before, application = words.waited_for, Ref(Address("entra.application", ref.of.name), "appId")
@@ -109,7 +112,7 @@ def _application(words: Words, change: Change) -> Iterator[str]:
         return
     after, before = change.after or {}, change.before or {}
     if change.act is Act.MAKE:
-        name = f"{_GRAPH}/applications(uniqueName='{unique_name(change.address.name)}')"
+        name = f"{_GRAPH}/applications(uniqueName='{_unique(change)}')"
         body = {"displayName": after.get("displayName", change.address.name), "signInAudience": after.get("audience")}
         yield _rest(words, "PATCH", name, body, "--headers", "Prefer=create-if-missing")
         for each in ("id", "appId"):
@@ -125,12 +128,16 @@ def _application(words: Words, change: Change) -> Iterator[str]:
             yield words.line("patched", url, text, words.json(after[field]))
 
 
+def _unique(change: Change) -> str:
+    return str((change.after or {}).get("uniqueName") or unique_name(change.address.name))
+
+
 def _held(change: Change, noun: str) -> object:
     """The roles or scopes that are wanted, as a new application would have them."""
     wanted: Fields = {
         key: value for key, value in (change.after or {}).items() if key in {"roles", "scopes", "webRedirects"}
     }
-    for body in patches({}, wanted, unique_name(change.address.name)):
+    for body in patches({}, wanted, _unique(change)):
         whole = {**body, **body.get("api", {})}
         if noun in whole:
             return whole[noun]
@@ -192,6 +199,31 @@ def _assignment(words: Words, change: Change) -> Iterator[str]:
     yield _rest(words, "POST", f"{_GRAPH}/servicePrincipals/{resource}/appRoleAssignedTo", body)
 
 
+def _delegation(words: Words, change: Change) -> Iterator[str]:
+    """None is ever wanted: what was consented to for signing in stays."""
+    ids = change.ids or {}
+    url = f"{_GRAPH}/oauth2PermissionGrants/{ids.get('id', '')}"
+    yield _rest(words, "PATCH", url, {"scope": ids["left"]}) if ids.get("left") else _rest(words, "DELETE", url)
+
+
+def _credential(words: Words, change: Change) -> Iterator[str]:
+    fields, ids = change.before or {}, change.ids or {}
+    place = "applications" if fields.get("of") == "application" else "servicePrincipals"
+    url = f"{_GRAPH}/{place}/{ids.get('holder', '')}"
+    if fields.get("credential") == "secret":
+        yield _rest(words, "POST", f"{url}/removePassword", {"keyId": ids.get("id", "")})
+        return
+    left = "{keyCredentials: [.keyCredentials[] | select(.keyId != $want)]}"
+    yield words.line("patched", f"{url}?$select=id,keyCredentials", left, words.json(ids.get("id", "")))
+
+
+def _identity(words: Words, change: Change) -> Iterator[str]:
+    """Whom the managed identity trusts: none is ever wanted."""
+    resource = (change.ids or {}).get("id", "")
+    url = f"https://management.azure.com{resource}?api-version=2023-01-31"
+    yield _rest(words, "DELETE", url)
+
+
 def _azure(words: Words, change: Change) -> Iterator[str]:
     roles = ("az", "role", "assignment")
     if change.act is not Act.MAKE:
@@ -200,4 +232,11 @@ def _azure(words: Words, change: Change) -> Iterator[str]:
         fields = change.after or {}
         principal = ("--assignee-object-id", words.text(fields["principal"]))
         kind = ("--assignee-principal-type", "ServicePrincipal")
-        yield words.line(*roles, "create", "--role", fields["role"], "--scope", fields["scope"], *principal, *kind)
+        when = [
+            word
+            for flag, name in (("--condition", "condition"), ("--condition-version", "conditionVersion"))
+            if fields.get(name)
+            for word in (flag, str(fields[name]))
+        ]
+        what = ("--role", fields["role"], "--scope", fields["scope"])
+        yield words.line(*roles, "create", *what, *principal, *kind, *when)

@@ -1,10 +1,12 @@
 """What is dangerous by its name: roles and permissions by which whoever holds them gives himself the rest. Data.
 
 Source: cloud.google.com/iam/docs/understanding-roles and /best-practices-service-accounts (privilege escalation);
-learn.microsoft.com/azure/role-based-access-control/built-in-roles/privileged.
+learn.microsoft.com/azure/role-based-access-control/built-in-roles/privileged;
+postgresql.org/docs/17/role-attributes.html, /ddl-priv.html, /predefined-roles.html.
 """
 
 import re
+from collections.abc import Mapping
 
 ADMINISTRATORS = frozenset({"roles/owner", "roles/resourcemanager.projectIamAdmin"})
 """Roles with which somebody can repair the bindings of a project."""
@@ -12,6 +14,8 @@ AZURE_ADMINISTRATORS = frozenset(
     {"Owner", "User Access Administrator", "Role Based Access Control Administrator"},
 )
 """Roles with which somebody can repair role assignments."""
+READING_AT_AZURE = frozenset({"Storage Blob Data Reader"})
+"""Roles on containers with which nobody deletes the container itself, by an action that conditions do not apply to."""
 GRAPH_ADMINISTRATORS = frozenset(
     {
         "Application.ReadWrite.All",
@@ -36,6 +40,21 @@ _SEIZING = re.compile(
     r"|iam\.serviceAccountKeys\.create|storage\.hmacKeys\.create|iam\.roles\.(create|update|undelete)"
     r"|iam\.workloadIdentityPool(s|Providers)\.(create|update|undelete)|.*\.setOrgPolicy"
 )
+_UNBOUND: Mapping[str, str] = {
+    "superuser": "it would be asked no question any more",
+    "createrole": "it could make roles, and be them",
+    "createdb": "it could make databases, and own them",
+    "replication": "it could copy the whole server",
+    "bypassrls": "it would see past every row security",
+}
+"""Attribute of a database's role → what whoever has it may do besides."""
+_TAKING: Mapping[str, str] = {
+    "CREATE": "may put there what others find in place of their own",
+    "TRIGGER": "may have its own code run by whoever writes there",
+    "MAINTAIN": "may have what is indexed computed again, and lock whoever works there",
+    "OWNER": "may do everything with it, and give it on",
+    "SOME": "holds what Remit only tells of",
+}
 _BECOMING = frozenset({"roles/iam.serviceAccountUser", "roles/iam.workloadIdentityUser"})
 
 
@@ -57,6 +76,16 @@ def seizing(permission: str) -> bool:
 def writing(permission: str) -> bool:
     """Whether a permission of Microsoft Graph does more than read."""
     return ".Read." not in f"{permission}." or "ReadWrite" in permission
+
+
+def unbound(attribute: str) -> str:
+    """What an attribute lets a database's role do beside what it is given; empty for nothing."""
+    return _UNBOUND.get(attribute, "")
+
+
+def taking(privilege: str) -> str:
+    """What a privilege in a database lets its holder do to others; empty for nothing."""
+    return _TAKING.get(privilege, "")
 
 
 def wider_than_needed(role: str) -> bool:

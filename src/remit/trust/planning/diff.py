@@ -89,7 +89,7 @@ def _taken(match: Matched, ours: Collection[str]) -> Iterator[str]:
         if thing.fields.get("appId") is None and not {given, str(thing.address)} & set(ours):
             yield (
                 f"an application is there already where `app:{name}` would be made: look who owns it, then write "
-                f"`{given}` into remit.yaml if it is yours, or delete it for good"
+                f"`{given}` into remit.yaml if it is yours, delete it for good, or name other URIs if it is to stay"
             )
 
 

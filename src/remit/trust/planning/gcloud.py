@@ -59,6 +59,9 @@ def _change(words: Words, change: Change) -> Iterator[str]:
     if change.says:
         yield comment(change.says)
     yield from (comment(f"CAUTION ({one.risk}): {one.said}") for one in change.unsafe)
+    if change.address.cloud == "sql":
+        yield comment("Not done here: `remit trust plan --out sql` prints it for psql.")
+        return
     yield from _google(words, change) if change.address.cloud == "google" else az(words, change)
 
 

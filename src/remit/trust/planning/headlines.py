@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from remit.trust.planning.plan import Change
-from remit.trust.planning.words import member, place
+from remit.trust.planning.words import everybody, listed, member, part, place, whom
 from remit.trust.things import Fields
 
 _OTHERS = "others"
@@ -24,13 +24,17 @@ def headline(change: Change) -> str:
 
 
 SAID: Mapping[str, frozenset[str]] = {
+    "sql.grant": frozenset({"database", "object", "role", "privilege"}),
     "entra.principal": frozenset({"application"}),
     "entra.federation": frozenset({"application"}),
     "entra.assignment": frozenset({"role", "principal", "principalType"}),
     "entra.consent": frozenset({"permission", "principal"}),
+    "entra.delegation": frozenset({"application", "principal", "api", "resource", "whom", "scopes"}),
+    "entra.credential": frozenset({"application", "of", "credential", "called"}),
     "google.binding": frozenset({"resource", "role", "member"}),
     "google.audit": frozenset({"project", "service"}),
     "azure.assignment": frozenset({"scope", "role"}),
+    "azure.federation": frozenset({"name", "identity"}),
 }
 """Kind → the fields that heading and headline tell."""
 
@@ -53,7 +57,7 @@ def _held_by(fields: Fields) -> str:
 def _binding(_name: str, fields: Fields) -> str:
     role, resource, who = (str(fields.get(name)) for name in ("role", "resource", "member"))
     short = role.rpartition("/")[2] if role.startswith(f"{resource}/roles/") else role
-    return f"{short} on {resource}" if _held_by(fields) == member(who) else f"{short} to {member(who)}"
+    return f"{short} on {resource}{part(fields)}" if _held_by(fields) == member(who) else f"{short} to {member(who)}"
 
 
 def _pool(name: str, _fields: Fields) -> str:
@@ -65,11 +69,15 @@ def _principal(name: str, _fields: Fields) -> str:
 
 
 _CONCERNS: Mapping[str, Callable[[str, Fields], str]] = {
+    "sql.role": lambda name, _: f"database {name.partition('/')[0]}: {name.partition('/')[2]}",
+    "sql.grant": lambda _, fields: f"database {fields.get('database')}: {everybody(fields.get('role'))}",
     "entra.application": lambda name, _: f"application {name}",
     "entra.principal": lambda name, _: f"application {name}",
     "entra.federation": lambda _, fields: f"application {fields.get('application')}",
     "entra.assignment": lambda _, fields: f"role {fields.get('role')}",
     "entra.consent": lambda _, __: "application remit",
+    "entra.delegation": lambda _, fields: f"application {fields.get('application')}",
+    "entra.credential": lambda _, fields: f"application {fields.get('application')}",
     "google.pool": _pool,
     "google.provider": _pool,
     "google.account": lambda name, _: name,
@@ -77,15 +85,24 @@ _CONCERNS: Mapping[str, Callable[[str, Fields], str]] = {
     "google.binding": lambda _, fields: _held_by(fields),
     "google.audit": lambda _, fields: f"project {fields.get('project')}",
     "azure.assignment": _principal,
+    "azure.federation": lambda name, _: f"managed identity {name.partition('/')[0]}",
 }
 _HEADLINES: Mapping[str, Callable[[str, Fields], str]] = {
+    "sql.role": lambda name, _: name.partition("/")[2],
+    "sql.grant": lambda _, fields: f"{fields.get('privilege')} on {fields.get('object')}",
     "entra.federation": lambda name, _: name.rpartition("/")[2],
     "entra.assignment": lambda _, fields: f"{fields.get('principalType') or 'principal'} {fields.get('principal')}",
     "entra.consent": lambda _, fields: f"{fields.get('permission')} of Microsoft Graph",
+    "entra.delegation": lambda _, fields: f"as {whom(fields)} at {fields.get('api')}: {listed(fields.get('scopes'))}",
+    "entra.credential": lambda _, fields: (
+        f"{fields.get('credential')} `{fields.get('called') or fields.get('key')}` of its "
+        f"{'application' if fields.get('of') == 'application' else 'service principal'}"
+    ),
     "google.pool": lambda name, _: name.rpartition("/")[2],
     "google.provider": lambda name, _: name.rpartition("/")[2],
     "google.role": lambda name, _: name.rpartition("/")[2],
     "google.binding": _binding,
     "google.audit": lambda _, fields: str(fields.get("service")),
-    "azure.assignment": lambda _, fields: f"{fields.get('role')} on {place(fields.get('scope'))}",
+    "azure.assignment": lambda _, fields: f"{fields.get('role')} on {place(fields.get('scope'))}{part(fields)}",
+    "azure.federation": lambda name, _: name.partition("/")[2],
 }

@@ -9,7 +9,7 @@ from remit.trust.planning.plan import plain
 from remit.trust.things import KINDS, Fields, Found, Ref, Thing, Value, ids_of, refs, settled
 
 _UNCOMPARED: Mapping[str, frozenset[str]] = {
-    "entra.application": frozenset({"appId"}),  # Entra gives it
+    "entra.application": frozenset({"appId", "uniqueName"}),  # Entra gives the one, and never changes the other
     "google.provider": frozenset({"jwksJson"}),  # of Remit's own issuer: `remit trust rotate keys` renews them
 }
 _SETTABLE = frozenset({"entra.federation", "google.binding"})

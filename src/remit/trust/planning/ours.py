@@ -12,13 +12,16 @@ _OWN = frozenset({"remit", "remit-cli", "remit-google"})
 def ours(change: Change, settings: TrustSettings, match: Matched) -> bool:
     """Whether what is removed concerns only what this file names.
 
-    Other people's audit of a service never does; assignments and consents are read of Remit's own principal only.
+    Other people's audit of a service never does; assignments, consents, delegations, secrets and whom the managed
+    identity trusts are read of Remit's own only.
     """
     kind, name, fields = change.address.kind, change.address.name, change.before or {}
     if kind == "azure.assignment":
         return fields.get("principal") in _principals(match)
     if kind == "google.binding":
         return _binding(str(fields.get("resource")), str(fields.get("member")), settings)
+    if kind == "sql.grant":
+        return any(one.name == fields.get("database") and fields.get("role") in one.roles for one in settings.databases)
     known = _KNOWN.get(kind)
     return known is not None and known(str(fields.get("application")) if kind == "entra.federation" else name, settings)
 
@@ -73,6 +76,9 @@ _KNOWN: Mapping[str, Callable[[str, TrustSettings], bool]] = {
     "entra.federation": _application,
     "entra.assignment": lambda _name, _settings: True,
     "entra.consent": lambda _name, _settings: True,
+    "entra.delegation": lambda _name, _settings: True,
+    "entra.credential": lambda _name, _settings: True,
+    "azure.federation": lambda _name, _settings: True,
     "google.pool": lambda name, settings: name in _pools(settings),
     "google.provider": lambda name, settings: name.partition("/providers/")[0] in _pools(settings),
     "google.account": lambda name, settings: name in _accounts(settings),

@@ -6,8 +6,8 @@ from remit.model.errors import TrustBroken
 from remit.trust.clouds.port import Cloud
 from remit.trust.things import Found, Thing, ids_of, settled
 
-ORDER = ("entra", "google", "azure")
-"""Google's members and Azure's principals are ids that Entra gives."""
+ORDER = ("entra", "google", "azure", "sql")
+"""Google's members, and principals at Azure and of databases, are ids that Entra gives."""
 
 
 async def read(clouds: Sequence[Cloud], wanted: Sequence[Thing]) -> tuple[Found, ...]:

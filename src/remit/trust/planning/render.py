@@ -1,6 +1,7 @@
 """A plan as people read it and as JSON: by cloud and by whom it concerns, with what each line allows. Pure.
 
-Every field of every change is told in full, long lists by what they share, since the checksum is of what was read.
+Every field of every change is told, long lists by what they share, since the checksum is of what was read. Permissions
+of a custom role are counted where they are more than a dozen (`folding`), and told one by one when asked for.
 Names come from directories that others write: nothing that a terminal would obey is let through.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from remit.trust.planning.folding import FEW, folded
 from remit.trust.planning.headlines import SAID, concerns, headline
 from remit.trust.planning.matching import differing
 from remit.trust.planning.plan import Act, Change, Plan, plain
@@ -19,7 +21,8 @@ from remit.trust.things import Value
 WIDTH = 100
 Mark = Literal["make", "change", "remove", "unsafe", "title", "plain", "faint"]
 _MARKS: Mapping[Act, Mark] = {Act.MAKE: "make", Act.CHANGE: "change", Act.REMOVE: "remove"}
-_TITLES: Mapping[str, str] = {"entra": "Entra", "google": "Google", "azure": "Azure"}
+_TITLES: Mapping[str, str] = {"entra": "Entra", "google": "Google", "azure": "Azure", "sql": "PostgreSQL"}
+_FOLDED = ("google.role", "permissions")
 _NOUN = 11  # columns of the longest noun, `application`
 _INDENT = " " * (4 + _NOUN + 2)
 
@@ -32,14 +35,17 @@ class Line:
     mark: Mark = "plain"
 
 
-def render(plan: Plan, allowed: Collection[str] = ()) -> str:
+def render(plan: Plan, allowed: Collection[str] = (), *, verbose: bool = False) -> str:
     """The page as plain text, of at most 100 columns but for what is to be typed, without a newline at its end."""
-    return "\n".join(line.text for line in page(plan, allowed))
+    return "\n".join(line.text for line in page(plan, allowed, verbose=verbose))
 
 
-def page(plan: Plan, allowed: Collection[str] = ()) -> tuple[Line, ...]:
-    """The page, line by line. `allowed`: names of unsafe changes that are to be made all the same."""
-    return tuple(Line(_printable(line.text).rstrip(), line.mark) for line in _page(plan, allowed))
+def page(plan: Plan, allowed: Collection[str] = (), *, verbose: bool = False) -> tuple[Line, ...]:
+    """The page, line by line.
+
+    `allowed`: names of unsafe changes that are to be made all the same; `verbose`: with every permission of a role.
+    """
+    return tuple(Line(_printable(line.text).rstrip(), line.mark) for line in _page(plan, allowed, verbose=verbose))
 
 
 def as_json(plan: Plan, allowed: Collection[str] = ()) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def as_json(plan: Plan, allowed: Collection[str] = ()) -> dict[str, Any]:
     }
 
 
-def _page(plan: Plan, allowed: Collection[str]) -> Iterator[Line]:
+def _page(plan: Plan, allowed: Collection[str], *, verbose: bool) -> Iterator[Line]:
     if plan.empty:
         yield Line("the clouds hold what remit.yaml says: nothing to do")
         return
@@ -82,7 +88,7 @@ def _page(plan: Plan, allowed: Collection[str]) -> Iterator[Line]:
                 yield Line("")
             yield Line(f"  {who}", "title")
             for change in changes:
-                yield from _change(change, allowed)
+                yield from _change(change, allowed, verbose=verbose)
     yield Line("")
     yield from _end(plan, allowed)
 
@@ -97,14 +103,14 @@ def _grouped(changes: Sequence[Change]) -> dict[str, dict[str, list[Change]]]:
     return grouped
 
 
-def _change(change: Change, allowed: Collection[str]) -> Iterator[Line]:
+def _change(change: Change, allowed: Collection[str], *, verbose: bool) -> Iterator[Line]:
     noun = change.address.kind.partition(".")[2]
     start = f"  {change.act} {noun:{_NOUN}}  "
     for text in _wrapped(headline(change), start, _INDENT):
         yield Line(text, _MARKS[change.act])
     for text in _wrapped(_under(concerns(change), change.says), _INDENT, _INDENT):
         yield Line(text)
-    for text in _fields(change):
+    for text in _fields(change, verbose=verbose):
         yield Line(text, "faint")
     for one in change.unsafe:
         for text in _wrapped(f"{one.risk.value}: {one.said}", f"  ! {'':{_NOUN}}  ", _INDENT):
@@ -125,25 +131,51 @@ def _typed(change: Change, allowed: Collection[str]) -> str:
     return f"{said}: --allow {shlex.quote(change.name)}"
 
 
-def _fields(change: Change) -> Iterator[str]:
+def _fields(change: Change, *, verbose: bool) -> Iterator[str]:
     before, after = change.before or {}, change.after or {}
     if change.act is Act.CHANGE:
         names: Sequence[str] = differing(change.address.kind, before, after)
-        told = {name: _difference(before.get(name), after.get(name)) for name in names}
     else:
         fields = after or before
-        shown = sorted(fields.keys() - SAID.get(change.address.kind, frozenset()))
-        told = {name: _value(fields[name]) for name in shown if fields[name]}
-    width = max(map(len, told), default=0)
-    for name, value in told.items():
-        yield from _wrapped(value, f"{_INDENT}{name:{width}}  ", f"{_INDENT}{'':{width}}  ")
+        names = [name for name in sorted(fields.keys() - SAID.get(change.address.kind, frozenset())) if fields[name]]
+    width = max(map(len, names), default=0)
+    for name in names:
+        first = f"{_INDENT}{name:{width}}  "
+        for text in _paragraphs(change, name, verbose=verbose):
+            yield from _wrapped(text, first, f"{_INDENT}{'':{width}}  ")
+            first = f"{_INDENT}{'':{width}}  "
+
+
+def _paragraphs(change: Change, name: str, *, verbose: bool) -> tuple[str, ...]:
+    """What is told of one field: one text, or several of many permissions."""
+    before, after = ((fields or {}).get(name) for fields in (change.before, change.after))
+    if (change.address.kind, name) == _FOLDED and not verbose:
+        gone, come = _lists(before, after)
+        if max(len(gone), len(come)) > FEW:
+            signed = (("-", gone), ("+", come)) if change.act is Act.CHANGE else (("", gone or come),)
+            return tuple(text for sign, some in signed if some for text in _counted(sign, some))
+    if change.act is Act.CHANGE:
+        return (_difference(before, after),)
+    return (_value(after if change.after else before),)
+
+
+def _counted(sign: str, permissions: list[str]) -> tuple[str, ...]:
+    if len(permissions) <= FEW:
+        return (f"{sign} {compact(permissions)}".strip(),)
+    first, *rest = folded(permissions)
+    return (f"{sign} {first}".strip(), *rest)
+
+
+def _lists(before: Value, after: Value) -> tuple[list[str], list[str]]:
+    """What goes, and what comes."""
+    had, has = _texts(before), _texts(after)
+    return [each for each in had if each not in has], [each for each in has if each not in had]
 
 
 def _difference(before: Value, after: Value) -> str:
     """Of lists what comes and what goes, of everything else both."""
     if isinstance(before, tuple) or isinstance(after, tuple):
-        had, has = _texts(before), _texts(after)
-        gone, come = [each for each in had if each not in has], [each for each in has if each not in had]
+        gone, come = _lists(before, after)
         return "; ".join(f"{sign} {compact(some)}" for sign, some in (("-", gone), ("+", come)) if some) or "reordered"
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]

@@ -20,13 +20,15 @@ from remit.trust.planning.conditions import admits_only_remit
 from remit.trust.planning.matching import Matched, differing
 from remit.trust.planning.ours import ours
 from remit.trust.planning.plan import Act, Change, Risk, Unsafe
-from remit.trust.planning.words import member, place
+from remit.trust.planning.words import everybody, listed, member, place, whom
+from remit.trust.prefixes import below
 from remit.trust.settings import TrustSettings
 from remit.trust.things import Address, Fields, Value
 
 _DESTROYED: Mapping[str, str] = {
     "entra.application": "its app id is gone with it, and everything that names it stops",
     "entra.principal": "its object id is gone with it, and every assignment and consent of it",
+    "entra.credential": "whoever signs in with it no longer can, and nobody can make it again",
     "google.account": "its unique id is gone with it, and every binding that names it",
     "google.pool": "its id cannot be used again for 30 days, and nobody of it reaches Google meanwhile",
     "google.provider": "its id cannot be used again for 30 days",
@@ -166,6 +168,20 @@ def _of_federation(case: _Case) -> Iterator[Unsafe]:
         yield Unsafe(Risk.WIDENS, said)
 
 
+def _of_delegation(case: _Case) -> Iterator[Unsafe]:
+    said = f"the application {case.after.get('application')} may act as {whom(case.after)} at {case.after.get('api')}: "
+    yield Unsafe(Risk.WIDENS, said + listed(case.after.get("scopes")))
+
+
+def _of_credential(case: _Case) -> Iterator[Unsafe]:
+    yield Unsafe(Risk.WIDENS, f"whoever has it is {case.after.get('application')}")
+
+
+def _of_identity(case: _Case) -> Iterator[Unsafe]:
+    said = f"whoever controls `{case.after.get('subject')}` at `{case.after.get('issuer')}` is Remit, from anywhere"
+    yield Unsafe(Risk.WIDENS, said)
+
+
 def _of_consent(case: _Case) -> Iterator[Unsafe]:
     permission = str(case.after.get("permission"))
     if d.writing(permission):
@@ -183,18 +199,53 @@ def _of_assignment(case: _Case) -> Iterator[Unsafe]:
         yield Unsafe(Risk.WIDENS, f"`{role}` is more than reading and writing blobs")
     if case.before.get("condition") and case.before.get("condition") != case.after.get("condition"):
         yield Unsafe(Risk.WIDENS, "the condition under which it holds would be another or none")
+    if below(case.after) and not case.before and role not in d.READING_AT_AZURE:
+        said = f"`{role}` may also delete {place(scope)} itself, with all that lies there: no condition reaches that"
+        yield Unsafe(Risk.WIDE_SCOPE, said)
     if "/blobServices/default/containers/" not in scope:
         yield Unsafe(Risk.WIDE_SCOPE, f"it holds on all of {place(scope)}, where a container would do")
 
 
+def _of_database_role(case: _Case) -> Iterator[Unsafe]:
+    for name in sorted(case.after):
+        if case.after[name] is True and not case.before.get(name) and (said := d.unbound(name)):
+            yield Unsafe(Risk.WIDENS, f"{name}: {said}")
+    for group in _added(case.before.get("memberships"), case.after.get("memberships")):
+        wide = group.startswith("pg_")
+        said = "on the whole server" if wide else "and whatever it is given later"
+        yield Unsafe(Risk.WIDE_SCOPE if wide else Risk.WIDENS, f"it would have all that `{group}` may do, {said}")
+    if case.before and "principal" in differing(case.kind, case.before, case.after):
+        yield Unsafe(Risk.WIDENS, "tokens of another application would log in as it")
+    if case.after.get("password") and not case.before.get("password"):
+        yield Unsafe(Risk.WIDENS, "whoever knows its password could log in past Remit, where `pg_hba.conf` lets them")
+
+
+def _of_grant(case: _Case) -> Iterator[Unsafe]:
+    on, privilege = str(case.after.get("object")), str(case.after.get("privilege"))
+    who = everybody(case.after.get("role"))
+    if who == "everybody":
+        yield Unsafe(Risk.WIDENS, "everybody at the database would hold it, also who is still to come")
+    if said := d.taking(privilege):
+        yield Unsafe(Risk.WIDENS, f"`{privilege}`: {who} {said}")
+    if on.startswith("defaults/"):
+        yield Unsafe(Risk.WIDE_SCOPE, f"{who} would hold it on whatever is made from then on")
+    if case.after.get("grantable"):
+        yield Unsafe(Risk.WIDENS, f"{who} could give it to anybody")
+
+
 _JUDGES: Mapping[str, Callable[[_Case], Iterator[Unsafe]]] = {
+    "sql.role": _of_database_role,
+    "sql.grant": _of_grant,
     "entra.application": _of_application,
     "entra.federation": _of_federation,
     "entra.consent": _of_consent,
+    "entra.delegation": _of_delegation,
+    "entra.credential": _of_credential,
     "google.provider": _of_provider,
     "google.role": _of_role,
     "google.binding": _of_binding,
     "azure.assignment": _of_assignment,
+    "azure.federation": _of_identity,
 }
 
 

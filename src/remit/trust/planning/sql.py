@@ -1,15 +1,23 @@
-"""The roles that PostgreSQL must hold, as a script for whoever administers it: Remit has no login that could do this.
+"""The roles that PostgreSQL must hold and what they may do there, as a script for teams that apply by other means.
 
-Running it again changes nothing. What a role may read stays with the database: no table is granted here. Leaves out:
-`pg_hba.conf`, of which it says the lines, and Azure SQL. Sources: postgresql.org/docs/current/sql-createrole.html;
+Running it again changes nothing. Databases that `trust.databases` does not name are in it as well, without grants.
+Leaves out what is to be taken away, `pg_hba.conf`, of which it says the lines, and Azure SQL. Sources:
+postgresql.org/docs/current/sql-createrole.html;
 learn.microsoft.com/azure/postgresql/flexible-server/security-manage-entra-users.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from remit.trust.clouds.sql_names import place
 from remit.trust.settings import DatabaseRoles
 from remit.trust.things import Address, Ref
 
+_NOUNS: Mapping[str, str] = {
+    "database": "DATABASE",
+    "schemas": "SCHEMA",
+    "tables": "TABLE",
+    "sequences": "SEQUENCE",
+}
 _PLAIN = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
@@ -29,7 +37,19 @@ def _database(one: DatabaseRoles, ids: Mapping[Ref, str]) -> Iterator[str]:
         for role in one.roles:
             yield from _role(role)
     yield from (f"GRANT CONNECT ON DATABASE {_name(one.database)} TO {_name(role)};" for role in one.roles)
+    if any(one.grants.values()):
+        yield f"\\connect {_name(one.database)}"
+        yield from _grants(one)
     yield ""
+
+
+def _grants(one: DatabaseRoles) -> Iterator[str]:
+    """Privileges are words of PostgreSQL's own, as remit.yaml was read."""
+    for role, objects in one.grants.items():
+        for on, privileges in objects.items():
+            where = place(on)
+            names = ".".join(map(_name, where.parts or (one.database,)))
+            yield f"GRANT {', '.join(privileges)} ON {_NOUNS[where.kind]} {names} TO {_name(role)};"
 
 
 def _role(role: str) -> Iterator[str]:

@@ -20,17 +20,24 @@ _VERSIONS: Mapping[str, tuple[str, str]] = {
     "azure": ("azurerm", "~> 4.0"),
     "google": ("google", ">= 6.0"),
 }
+_ELSEWHERE = "sql"  # `planning/sql.py`
 _PREAUTHORIZED = "azuread_application_pre_authorized"
+_IDENTITY = "azure.identity"
 _REMIT = Address("entra.principal", "remit")
 _GRAPH = Address("entra.principal", "microsoft-graph")
+_CONDITION = (("condition", "condition"), ("condition_version", "conditionVersion"))
+"""Terraform's attributes of a role assignment, and the fields that they show."""
 
 
 def terraform(wanted: Sequence[Thing], found: Sequence[Found] = ()) -> str:
     """One file with everything that is wanted; raises `TrustBroken` when it refers to what nothing describes."""
+    wanted = [thing for thing in wanted if thing.address.kind != _IDENTITY]  # of which nothing is wanted
+    databases = any(thing.address.cloud == _ELSEWHERE for thing in wanted)
+    wanted = tuple(thing for thing in wanted if thing.address.cloud != _ELSEWHERE)
     names = Names.of(wanted)
     there = {thing.address: one for thing, one in matched(wanted, found).pairs if one}
     ids = ids_of(tuple(there.values()))
-    blocks = [*_providers(wanted)]
+    blocks = [*_providers(wanted, databases=databases)]
     for thing in wanted:
         blocks.extend(_of(thing, names, there.get(thing.address)))
         if thing.address.kind == "entra.application":
@@ -38,13 +45,14 @@ def terraform(wanted: Sequence[Thing], found: Sequence[Found] = ()) -> str:
     return written(blocks)
 
 
-def _providers(wanted: Sequence[Thing]) -> Iterator[Block]:
+def _providers(wanted: Sequence[Thing], *, databases: bool) -> Iterator[Block]:
     clouds = [cloud for cloud in _VERSIONS if any(thing.address.cloud == cloud for thing in wanted)]
     required: dict[str, Literal] = {
         name: Expression(f"{{ source = {text(f'hashicorp/{name}')}, version = {text(version)} }}")
         for name, version in map(_VERSIONS.__getitem__, clouds)
     }
     about = "What remit.yaml asks of the clouds: `remit trust plan --out terraform`."
+    about += " Of its databases: `remit trust plan --out sql`." if databases else ""
     yield Block("terraform", (), {"required_version": ">= 1.5"}, (Block("required_providers", (), required),), about)
     scopes = sorted(str(thing.fields.get("scope")) for thing in wanted if thing.address.kind == "azure.assignment")
     if scopes:
@@ -289,6 +297,7 @@ def _at_azure(thing: Thing, names: Names, _there: Found | None) -> _Body:
         "role_definition_name": names.literal(thing.fields["role"]),
         "principal_id": names.literal(thing.fields["principal"]),
         "principal_type": "ServicePrincipal",
+        **{name: names.literal(thing.fields[field]) for name, field in _CONDITION if thing.fields.get(field)},
     }, ()
 
 

@@ -5,11 +5,14 @@ that makes them no account of a project (`remit trust plan` shows it).
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Literal
 
 from remit.model.errors import TrustBroken
 from remit.trust.planning.dangerous import seizing
 from remit.trust.planning.matching import Matched
 from remit.trust.planning.words import member as called
+from remit.trust.planning.words import part
+from remit.trust.prefixes import below
 from remit.trust.things import Fields, Found, Value, refs
 from remit.trust.verifying.compare import BASIC, EVERYBODY, IMPERSONATE
 from remit.trust.verifying.findings import Finding
@@ -23,11 +26,13 @@ Roles = Callable[[str], str]
 
 
 def absent(match: Matched, roles: Roles) -> Iterator[Finding]:
-    """Wanted lines that are not there, or only under a condition."""
+    """Wanted lines that are not there, or only under a condition, or not under the one that they should be under."""
     conditional = {_line(one.fields): one.fields["condition"] for one in match.rest if one.fields.get("condition")}
     for thing, one in match.pairs:
         if thing.address.kind == _KIND and one is None and not any(refs(thing.fields["member"])):
             yield _absent(thing.fields, conditional.get(_line(thing.fields)), roles)
+        elif thing.address.kind == _KIND and one is not None and below(one.fields) != below(thing.fields):
+            yield _altered(thing.fields, one.fields, roles)
 
 
 def _absent(fields: Fields, condition: Value, roles: Roles) -> Finding:
@@ -35,12 +40,23 @@ def _absent(fields: Fields, condition: Value, roles: Roles) -> Finding:
     become = role in IMPERSONATE
     account = resource.removeprefix("accounts/") if become else who.removeprefix("serviceAccount:")
     hop = f"google-impersonation {account}" if become else "google-permissions"
-    if isinstance(condition, Mapping):
+    if isinstance(condition, Mapping) and not fields.get("condition"):
         said = f"`{called(who)}` holds it under the condition `{condition['title']}`: {condition['expression']}"
         cure = f"take the condition `{condition['title']}` from `{role}` on `{resource}`: `remit trust apply`"
         return Finding("clash", roles(account), account, resource, role, hop, said, cure)
-    said = f"remit.yaml gives it to `{called(who)}`, and no binding does"
+    said = f"remit.yaml gives it{part(fields)} to `{called(who)}`, and no binding does"
     return Finding("missing", roles(account), account, resource, role, hop, said, "bind it: `remit trust apply`")
+
+
+def _altered(fields: Fields, there: Fields, roles: Roles) -> Finding:
+    """A line that should hold below a prefix, and holds on all of the bucket or somewhere else."""
+    resource, role, who = _line(fields)
+    account, condition = who.removeprefix("serviceAccount:"), there.get("condition")
+    said = f"remit.yaml gives it{part(fields)} alone, and it is bound "
+    said += f"under another condition: {condition['expression']}" if isinstance(condition, Mapping) else "on all of it"
+    cure = f"give the condition back to `{role}` on `{resource}`: `remit trust apply`"
+    kind: Literal["excess", "clash"] = "clash" if condition else "excess"
+    return Finding(kind, roles(account), account, resource, role, "google-permissions", said, cure)
 
 
 async def past_accounts(

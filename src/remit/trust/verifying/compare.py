@@ -3,8 +3,8 @@
 Leaves out: policies of folders and organisations. What they allow shows in Google's answer, and what they deny as well.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from remit.trust.planning.words import place
 from remit.trust.things import Fields, Found
@@ -19,16 +19,25 @@ BASIC = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A role that an account holds on a resource, and what it includes. `condition`: title and expression, or none."""
+    """A role that an account holds on a resource, and what it includes.
+
+    `condition`: title and expression, or none; `below`: the prefix that such a condition means, empty for any other.
+    """
 
     role: str
     permissions: frozenset[str]
     condition: tuple[str, str] | None = None
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One account on one resource. `wants`: role → what the policy wants; `tested`: Google's own answer, if any."""
+    """One account on one resource.
+
+    `wants`: role → what the policy wants, with whatever can be granted just in time; `granted`: what of it nobody is
+    permitted without such a grant; `tested`: Google's own answer, if any; `parts`: prefixes below which it is compared
+    by itself; `above`: permissions that are wanted or held on more than this, and told there.
+    """
 
     account: str
     resource: str
@@ -36,23 +45,43 @@ class Side:
     governed: frozenset[str]
     lines: tuple[Line, ...]
     tested: frozenset[str] | None = None
+    granted: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
+    above: frozenset[str] = frozenset()
+
+
+def below(whole: Side, prefix: str, wants: Mapping[str, frozenset[str]], granted: frozenset[str]) -> Side:
+    """What of a bucket lies below a prefix, as a side of its own. Of the same `Side` for the whole bucket."""
+    here = tuple(replace(line, condition=None) for line in whole.lines if line.below == prefix)
+    over = [line for line in whole.lines if line.below and line.below != prefix and prefix.startswith(line.below)]
+    held = whole.tested if whole.tested is not None else _union(line for line in whole.lines if not line.condition)
+    above = _union(over) | held | frozenset[str]().union(*whole.wants.values())
+    resource = f"{whole.resource}/{prefix}"
+    return Side(whole.account, resource, wants, whole.governed, here, granted=granted, above=above)
+
+
+def _union(lines: Iterable[Line]) -> frozenset[str]:
+    return frozenset[str]().union(*(line.permissions for line in lines))
 
 
 def disagreements(side: Side) -> Iterator[Finding]:
     """Missing, clashing and excess permissions of one account on one resource."""
-    bound = frozenset[str]().union(*(line.permissions for line in side.lines))
-    sure = frozenset[str]().union(*(line.permissions for line in side.lines if line.condition is None))
+    bound, sure = _union(side.lines), _union(line for line in side.lines if line.condition is None)
     wanted = frozenset[str]().union(*side.wants.values())
     have = sure if side.tested is None else side.tested
-    for permission in sorted(wanted - have):
+    for permission in sorted(wanted - have - side.above):
         role = ALL.join(sorted(role for role, wants in side.wants.items() if permission in wants))
         yield _defeated(side, role, permission) if permission in bound else _missing(side, role, permission)
-    yield from _excess(side, wanted, (bound | have) & side.governed)
+    reaching = tuple(line for line in side.lines if line.below not in side.parts)
+    allowed = ((_union(reaching) | have) & side.governed) - side.above
+    yield from _excess(replace(side, lines=reaching), wanted, allowed)
 
 
 def _missing(side: Side, role: str, permission: str) -> Finding:
     cure = f"grant `{side.account}` a role with `{permission}` on `{side.resource}`{_OR if _whole(side) else ''}"
     said = "the policy permits it, and no role grants it"
+    if permission in side.granted:
+        said = "the policy permits it with a grant, and no role has it: what people grant would be refused by Google"
     return Finding("missing", role, side.account, side.resource, permission, "google-permissions", said, cure)
 
 
@@ -63,7 +92,10 @@ def _whole(side: Side) -> bool:
 
 def _defeated(side: Side, role: str, permission: str) -> Finding:
     line = next(line for line in side.lines if permission in line.permissions)
-    if line.condition:
+    if line.below and line.condition:
+        said = f"`{line.role}` grants it below `{line.below}` alone"
+        cure = f"give it on all of `{side.resource}`, or have the policy ask for `context.within` below `{line.below}`"
+    elif line.condition:
         title, expression = line.condition
         said = f"`{line.role}` grants it under the condition `{title}`: {expression}"
         cure = f"take the condition `{title}` from `{line.role}` on `{side.resource}`, or have the policy say the same"

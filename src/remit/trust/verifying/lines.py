@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from remit.trust.clouds.google import Google
+from remit.trust.prefixes import below
 from remit.trust.things import Found
 from remit.trust.verifying.compare import Line
 
@@ -21,4 +22,4 @@ async def _line(google: Google, one: Found) -> Line:
     condition = one.fields.get("condition")
     told = (str(condition["title"]), str(condition["expression"])) if isinstance(condition, Mapping) else None
     role = str(one.fields["role"])
-    return Line(role, await google.permissions(role), told)
+    return Line(role, await google.permissions(role), told, next(iter(below(one.fields)), ""))

@@ -10,6 +10,7 @@ from typing import Any
 from remit.trust.planning.conditions import admits_only_remit
 from remit.trust.planning.matching import Matched, differing
 from remit.trust.planning.plan import plain
+from remit.trust.planning.words import listed, whom
 from remit.trust.settings import TrustSettings
 from remit.trust.things import Found, Thing, Value, refs
 from remit.trust.verifying.findings import Hop
@@ -22,6 +23,7 @@ _HOPS: Mapping[str, tuple[str, str]] = {
     "entra.principal": ("entra-principal", "service principals are there, and enabled"),
     "entra.federation": ("entra-credential", "federated credentials trust whom they should"),
     "entra.consent": ("entra-consent", "permissions at Microsoft Graph are consented to"),
+    "entra.delegation": ("entra-delegation", "applications of Remit's may act as people elsewhere"),
     "google.pool": ("google-pool", "pool is there, and enabled"),
     "google.provider": ("google-provider", "providers accept whom they should, and nobody else"),
     "google.account": ("google-account", "service accounts are there, and enabled"),
@@ -29,6 +31,9 @@ _HOPS: Mapping[str, tuple[str, str]] = {
     "google.audit": ("google-audit", "logs keep who did what, of everybody"),
 }
 """Kind → the hop's name, and what is said of those that hold."""
+
+_NONE: Mapping[str, str] = {"entra.delegation": "no application of Remit's may act as anybody elsewhere"}
+"""Kind of which nothing is wanted → what is said when nothing is there."""
 
 _CURES: Mapping[tuple[str, str], str] = {
     ("entra.application", "preauthorized"): "only the one client that remit.yaml says may obtain tokens for it",
@@ -53,6 +58,8 @@ def hops(match: Matched, kinds: Sequence[str], settings: TrustSettings) -> Itera
         if kind != _ROLE:
             broken += [_unwanted(name, one) for one in match.rest if one.address.kind == kind]
         yield from broken
+        if kind in _NONE and not broken:
+            yield Hop(name, holds=True, said=_NONE[kind])
         if pairs and not broken:
             unknown = any(any(refs(value)) for thing, _ in pairs for value in thing.fields.values())
             said = f"{len(pairs)} {good}{', as far as ids of Entra do not have to tell' if unknown else ''}"
@@ -79,6 +86,10 @@ def _one(name: str, thing: Thing, one: Found | None, settings: TrustSettings) ->
 def _unwanted(name: str, one: Found) -> Hop:
     """More than remit.yaml says: a second tenant's provider, a credential that trusts somebody else."""
     fields = one.fields
+    if one.address.kind == "entra.delegation":
+        application = str(fields["application"])
+        said = f"it may act as {whom(fields)} at {fields['api']}: {listed(fields['scopes'])}"
+        return Hop(f"{name} {application}", holds=False, said=said, cure=f"remove it; {_PLAN}")
     issuer = f" trusts `{fields['issuer']}`," if fields.get("issuer") else ""
     subject = f" `{fields['subject']}`," if fields.get("subject") else ""
     said = f"`{_short(one.address.name)}`{issuer}{subject} and remit.yaml knows nothing of it"

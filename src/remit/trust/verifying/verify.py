@@ -3,56 +3,58 @@
 1  the tenant's keys, the tenants of guests, Remit's own way to its reviewer, limits of the clouds
 2  what Entra holds: applications, credentials, consents; who holds which role
 3  what Google holds: pool, providers and their keys, accounts, who may become them; what Azure holds
-4  each role's way, walked by a probe that is nobody
+4  each role's way, walked by a probe that is nobody; their own ways, where somebody asks for it
 5  the policy against bindings, and both against what Google answers
+6  each database: who connects by the policy, what remit.yaml gives, what it lets its roles do; logged in as each
 
-A part that cannot be looked at is a hop that does not hold, and hides no other. Nothing is changed anywhere. Left out:
-databases, which say themselves what a login may read.
+A part that cannot be looked at is a hop that does not hold, and hides no other. Nothing is changed anywhere.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import httpx
 
 from remit.model.errors import TrustBroken
-from remit.model.estate import Project
 from remit.trust.clouds.asking import Asking, Sleep
 from remit.trust.clouds.entra_graph import Graph
 from remit.trust.clouds.google import Google
 from remit.trust.clouds.google_names import IAM, estate_accounts, safe
 from remit.trust.clouds.port import Cloud, Missing
+from remit.trust.clouds.sql import Databases
 from remit.trust.desired.limits import limits
+from remit.trust.desired.sql import unseen
 from remit.trust.planning.matching import Matched, matched
 from remit.trust.planning.reading import read
-from remit.trust.settings import TrustSettings
-from remit.trust.things import Found, Thing, ids_of, settled
-from remit.trust.verifying import own, structure
+from remit.trust.settings import DatabaseRoles, TrustSettings
+from remit.trust.things import Address, Found, Ref, Thing, ids_of, settled
+from remit.trust.verifying import databases, own, structure
 from remit.trust.verifying.bindings import absent, past_accounts
-from remit.trust.verifying.compare import Side, disagreements, groups_of, impersonation, strangers
+from remit.trust.verifying.compare import Side, below, disagreements, groups_of, impersonation, strangers
 from remit.trust.verifying.containers import container_findings
 from remit.trust.verifying.credentials import credentials
+from remit.trust.verifying.denials import named
 from remit.trust.verifying.findings import ALL, Finding, Hop, Report
+from remit.trust.verifying.identity import identity_hops
 from remit.trust.verifying.lines import lines_of
-from remit.trust.verifying.ports import Walker, Wanted
+from remit.trust.verifying.oneself import OwnWays
+from remit.trust.verifying.ports import Oneself, Walker, Wanted
 from remit.trust.verifying.roles import Holders, Sides, assigned, expired, role_findings
-from remit.trust.verifying.walking import Walked, Way, walk
+from remit.trust.verifying.walking import Walked, Way, dry_calls, walk
+from remit.trust.verifying.wants import PolicySide, Wants
 
-_ENTRA = ("entra.application", "entra.principal", "entra.federation", "entra.consent")
+_ENTRA = ("entra.application", "entra.principal", "entra.federation", "entra.consent", "entra.delegation")
 _GOOGLE = ("google.pool", "google.provider", "google.account", "google.role", "google.audit")
-_ACT = "iam.serviceAccounts.actAs"
-_MAY_ACT = "roles/iam.serviceAccountUser"
-_DRY = "aiplatform.models.list"
 _HINTS = {
+    "sql": "look at `trust.databases` and at the address; docs/databases.md says how each is logged in to",
     "entra": "give Remit's application the permissions at Microsoft Graph that `remit trust plan --needs` lists",
     "google": "give the reviewer `roles/iam.securityReviewer` on every project, and see that it can be reached",
-    "azure": "give Remit's managed identity `Reader` on the resource groups of the storage accounts",
+    "azure": "give Remit's managed identity `Reader` on itself and on the resource groups of the storage accounts",
 }
+_ABOVE = "Google: what the folders and the organisation above the projects grant or deny"
 _Answer = TypeVar("_Answer")
-_Sides: TypeAlias = Mapping[str, tuple[Mapping[str, frozenset[str]], frozenset[str]]]
-"""Resource → what the policy wants of each role there, and what the comparison speaks about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Sight:
 
     `clouds`: asked as whoever reviews, `google` and `graph` as well; `client`: for what needs no reviewer; `guests`:
     tenants whose people may come; `others`: roles that other issuers give; `today`: `YYYY-MM-DD`; `secrets`: app ids
-    whose secret remit.yaml names; `sleep`: seconds.
+    whose secret remit.yaml names; `sleep`: seconds; `databases`: PostgreSQL, `None` where nobody asks it.
     """
 
     clouds: Mapping[str, Cloud]
@@ -74,29 +76,41 @@ class Sight:
     today: str
     secrets: frozenset[str] = frozenset()
     sleep: Sleep = asyncio.sleep
+    databases: Databases | None = None
 
 
 class Verify:
-    """One verification of one installation. `things`: all that the clouds must hold."""
+    """One verification of one installation.
 
-    def __init__(
-        self, settings: TrustSettings, things: Sequence[Thing], sight: Sight, walker: Walker, wanted: Wanted
+    `things`: all that the clouds must hold; `me`: whoever wants their own ways walked too, `None` for nobody.
+    """
+
+    def __init__(  # noqa: PLR0917 - one for each of what it looks at, through and for
+        self,
+        settings: TrustSettings,
+        things: Sequence[Thing],
+        sight: Sight,
+        walker: Walker,
+        wanted: Wanted,
+        me: Oneself | None = None,
     ) -> None:
         self._settings = settings
         self._things = things
         self._sight = sight
         self._walker = walker
-        self._wanted = wanted
+        self._wants = PolicySide(settings, wanted, sight.others)
+        self._own = OwnWays(me, settings.mappings)
         self._hops: list[Hop] = []
         self._findings: list[Finding] = []
         self._permits: Mapping[str, bool] = {}
-        self._unseen = ["databases: what a login may read there, each database says itself"]
+        self._unseen = [*unseen(settings), _ABOVE]
 
     async def __call__(self) -> Report:
         """Walks and compares everything."""
         sight, settings = self._sight, self._settings
         # the policy takes seconds to ask: off the loop, and before, so that no hop's patience ends meanwhile
-        self._permits = await asyncio.to_thread(self._permitting)
+        self._permits = await asyncio.to_thread(self._wants.permitting)
+        self._hops += await self._own.begin()
         keys, way, guests, applications, _ = await asyncio.gather(
             own.issuer_hop(sight.client, settings),
             own.own_way(self._walker),
@@ -108,13 +122,14 @@ class Verify:
             Hop("limit", holds=False, said=each, cure="no cloud takes it: change remit.yaml, and `remit trust plan`")
             for each in limits(self._things)
         )
-        hops = (*said, keys, *way, *guests, *self._hops, *applications)
-        return Report(hops, tuple(sorted(self._findings, key=_order)), tuple(self._unseen))
+        hops = (*said, keys, *way, *guests, *self._hops, *applications, *self._own.end())
+        findings = await named(sight.ask, settings, self._findings)
+        return Report(hops, tuple(sorted(findings, key=_order)), tuple(self._unseen))
 
     async def _looked(self) -> None:
         """What the clouds hold, and each role's way: Entra first, whose ids the others name."""
         entra = await self._read("entra", ())
-        await asyncio.gather(self._roles(entra), self._google(entra), self._azure(entra))
+        await asyncio.gather(self._roles(entra), self._google(entra), self._azure(entra), self._databases(entra or ()))
 
     async def _read(self, name: str, known: Sequence[Found]) -> tuple[Found, ...] | None:
         """What one cloud holds; `None`, and a hop that says why, where it does not say."""
@@ -149,47 +164,55 @@ class Verify:
         remit = next((one for one in entra if str(one.address) == "entra.application remit"), None)
         offered = remit.fields.get("roles") if remit else ()
         names = frozenset(map(str, offered)) if isinstance(offered, tuple) else frozenset[str]()
-        sides = Sides(self._settings.roles, self._permits, names, sight.others, sight.today)
+        known = Sides(self._settings.roles, self._permits, names, sight.others, sight.today)
         by_id = dict(zip((one.ids["id"] for one in assignments), holders, strict=True))
-        found = [*role_findings(sides, holders), *assigned(match, by_id), *expired(self._settings, sight.today)]
+        found = [*role_findings(known, holders), *assigned(match, by_id), *expired(self._settings, sight.today)]
         self._findings += found
         if not found:
             said = f"{len(holders)} assignments, each of a role that the policy permits something"
             self._hops.append(Hop("entra-roles", holds=True, said=said))
 
-    def _permitting(self) -> dict[str, bool]:
-        """Mapped role → whether the policy permits it anything, in any project."""
-        found: dict[str, bool] = {}
-        for one in self._settings.mappings:
-            wants = found.get(one.role) or bool(self._wants(one.role, one.account, one.project))
-            found[one.role] = wants
-        return found
-
-    def _wants(self, role: str, account: str, project: str, bound: frozenset[str] = frozenset()) -> frozenset[str]:
-        return self._wanted.permissions(role, self._groups(role, account) | bound, project)
-
-    def _groups(self, role: str, account: str) -> frozenset[str]:
-        """The groups of a role and of those who may become an account, by the file."""
-        held = (group for each in self._settings.roles if each.name == role for group in each.groups)
-        named = (member for each in self._settings.accounts if each.email == account for member in each.members)
-        return frozenset({*held, *(name.removeprefix("group/") for name in named if name.startswith("group/"))})
-
     async def _azure(self, entra: Sequence[Found] | None) -> None:
-        if not self._settings.azure:
+        if not self._settings.azure and self._settings.applications is None:
             return
         if entra is None:
-            self._unseen.append("Azure: whose its role assignments are, Entra would have to say")
+            said = "whose its role assignments are, and where Remit's managed identity lies, Entra would have to say"
+            self._unseen.append(f"Azure: {said}")
             return
         found = await self._read("azure", entra)
         if found is None:
             return
         match = matched(self._things, (*entra, *found))
+        self._hops += identity_hops(match)
+        if not self._settings.azure:
+            return
         findings = list(container_findings(match, self._settings))
         self._findings += findings
         if not findings:
             count = sum(thing.address.kind == "azure.assignment" for thing in self._things)
             said = f"{count} role assignments on containers, and no other that opens them"
             self._hops.append(Hop("azure-assignment", holds=True, said=said))
+
+    async def _databases(self, entra: Sequence[Found]) -> None:
+        ids = ids_of(tuple(entra))
+        for one in self._settings.databases:
+            if one.administrator and self._sight.databases is not None:
+                name = one.clients[0] if len(one.clients) == len(one.roles) == 1 else ""
+                principal = ids.get(Ref(Address("entra.principal", name), "id"), "")
+                await self._database(one, self._sight.databases, principal)
+
+    async def _database(self, one: DatabaseRoles, asked: Databases, principal: str) -> None:
+        look = await self._tried("sql", asked.look(one))
+        if look is None:
+            return
+        connects = {role: await asyncio.to_thread(self._wants.connecting, one, role) for role in one.roles}
+        case = databases.Case(one, connects, look, principal)
+        self._hops += [*await databases.walked(case, self._walker.enter), *databases.unasked(case)]
+        found = tuple(databases.findings(case))
+        self._findings += found
+        if not found:
+            said = f"{len(look.roles)} roles hold what remit.yaml gives them there, and nothing else"
+            self._hops.append(Hop(f"sql-grants {one.name}", holds=True, said=said))
 
     async def _google(self, entra: Sequence[Found] | None) -> None:
         found, keys = await asyncio.gather(self._read("google", entra or ()), self._keys())
@@ -237,7 +260,7 @@ class Verify:
         roles = sorted({one.role for one in mine})
         pool = self._settings.pool
         if bindings is None:  # it is walked all the same
-            bound = frozenset(group for role in roles for group in self._groups(role, account))
+            bound = frozenset(group for role in roles for group in self._wants.groups(role, account))
         else:
             self._hops += impersonation(account, pool, bindings, roles)
             bound = groups_of(account, pool, bindings)
@@ -251,59 +274,44 @@ class Verify:
         place = self._settings.estate.project(project)
         if place is None:
             return
-        sides = await asyncio.to_thread(self._sides, account, place, roles, bound)
-        asked = {resource: governed for resource, (_, governed) in sides.items()}
+        sides = await asyncio.to_thread(self._wants.sides, account, place, roles, bound)
+        # of a part of a bucket Google answers no such question
+        asked = {resource: governed for resource, (_, governed, _) in sides.items() if not resource.endswith("/")}
         wants = sides[f"projects/{place.id}"][0]
-        call = bool(place.locations) and any(_DRY in each for each in wants.values())
-        walked = await asyncio.gather(
-            *(
-                walk(
-                    Way(role, place, account, bound, asked if role == roles[0] else {}, call),
-                    self._walker,
-                    self._sight.client,
-                    self._sight.sleep,
-                )
-                for role in roles
-            )
-        )
-        self._hops += [hop for one in walked for hop in one.hops]
-        await self._compared(account, sides, walked[0], bindings)
-
-    def _sides(self, account: str, place: Project, roles: Sequence[str], bound: frozenset[str]) -> _Sides:
-        """What the policy wants on the project, on its buckets, and of accounts that jobs run as."""
-        wants = {role: self._wants(role, account, place.id, bound) for role in roles}
-        sides: dict[str, tuple[Mapping[str, frozenset[str]], frozenset[str]]] = {}
-        sides[f"projects/{place.id}"] = (wants, self._wanted.governed())
-        groups = {role: self._groups(role, account) | bound for role in roles}
-        for bucket in place.buckets:
-            on = {role: self._wanted.on_bucket(role, groups[role], place.id, bucket) for role in roles}
-            sides[f"buckets/{bucket}"] = (on, self._wanted.governed_on_buckets())
-        for other in self._acting(account):
-            sides[f"accounts/{other}"] = (dict.fromkeys(roles, frozenset({_ACT})), frozenset({_ACT}))
-        return sides
+        permitted = frozenset[str]().union(*wants.values())
+        call = next((each for each in dry_calls(place) if each.permission in permitted), None)
+        ways = [Way(role, place, account, bound, asked if role == roles[0] else {}, call) for role in roles]
+        client, sleep = self._sight.client, self._sight.sleep
+        probed = await asyncio.gather(*(walk(way, self._walker, client, sleep) for way in ways))
+        tried = [await self._own.walk(replace(way, asked=asked), client, sleep) for way in ways]
+        own = [one for one in tried if one is not None]
+        mine = {hop.role for one in own for hop in one.hops if hop.walked}
+        self._hops += [hop for one in probed for hop in one.hops if hop.walked or hop.role not in mine]
+        self._hops += [hop for one in own for hop in one.hops]
+        told = next((one for one in (probed[0], *own) if one.tested), probed[0])
+        await self._compared(account, sides, told, bindings)
 
     async def _compared(
         self,
         account: str,
-        sides: _Sides,
+        sides: Mapping[str, Wants],
         walked: Walked,
         bindings: Sequence[Found] | None,
     ) -> None:
-        for resource, (wants, governed) in sides.items():
+        for resource, (wants, governed, granted) in sides.items():
             tested = walked.tested.get(resource)
             if bindings is None:  # a hop says why: without them nothing tells what is granted from what is denied
                 return
+            if resource.endswith("/"):
+                continue
             lines = await self._tried("google", lines_of(self._sight.google, account, resource, bindings))
             if lines is not None:
-                self._findings += disagreements(Side(account, resource, wants, governed, lines, tested))
-
-    def _acting(self, account: str) -> Iterator[str]:
-        """The accounts that this one may let jobs run as, by the file."""
-        for each in self._settings.accounts:
-            if each.email == account:
-                for resource, roles in each.grants.items():
-                    if resource.startswith("accounts/") and _MAY_ACT in roles:
-                        yield resource.removeprefix("accounts/")
+                parts = frozenset(self._wants.parts(account, resource))
+                side = Side(account, resource, wants, governed, lines, tested, granted, parts)
+                self._findings += disagreements(side)
+                for part in sorted(parts):
+                    wants_, _, granted_ = sides[f"{resource}/{part}"]
+                    self._findings += disagreements(below(side, part, wants_, granted_))
 
 
 def _match(things: Sequence[Thing], found: Sequence[Found], cloud: str) -> Matched:

@@ -1,7 +1,8 @@
 """Walking to an account as a role would: vouched for, exchanged, impersonated, asked what it may, one dry call.
 
 The probe is nobody: a workload called `trust-verify`, in just the groups that the account admits. What it asks changes
-nothing. Sources: cloud.google.com/iam/docs/testing-permissions, cloud.google.com/vertex-ai/docs/reference/rest.
+nothing. Somebody's own way is `oneself`. Sources: cloud.google.com/iam/docs/testing-permissions,
+cloud.google.com/vertex-ai/docs/reference/rest.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ from remit.trust.clouds.asking import Asking, Sleep
 from remit.trust.clouds.google_names import IAM, SCOPE, account_path, safe
 from remit.trust.desired.google import holdable
 from remit.trust.verifying.findings import Hop
-from remit.trust.verifying.ports import Walker
+from remit.trust.verifying.ports import Call, Walker
 
 _BATCH = 100  # permissions of one question: cloud.google.com/resource-manager/reference/rest/v1/projects
 _PROJECTS = "https://cloudresourcemanager.googleapis.com/v1/projects"
 _BUCKETS = "https://storage.googleapis.com/storage/v1/b"
 _ORDER = ("own-issuer", "google-sts", "google-iam")
-_DRY = "aiplatform.models.list"
+_LISTS = ("models", "endpoints", "customJobs", "pipelineJobs", "trainingPipelines", "batchPredictionJobs", "datasets")
 
 
 class Held:
@@ -41,14 +42,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Who is to be walked as. `asked`: resource → permissions to test; `call`: whether the dry call is permitted."""
+    """Who is to be walked as. `asked`: resource → permissions to test; `call`: the permitted dry call, if any."""
 
     role: str
     project: Project
     account: str
     groups: frozenset[str]
     asked: Mapping[str, frozenset[str]]
-    call: bool
+    call: Call | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +60,53 @@ class Walked:
     tested: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
+def dry_calls(project: Project) -> tuple[Call, ...]:
+    """What can be asked in a project without changing anything: one row of each list in its first location, itself."""
+    found = [Call("resourcemanager.projects.get", "cloudresourcemanager.googleapis.com", f"/v3/projects/{project.id}")]
+    if project.locations:
+        location = project.locations[0]
+        base = f"/v1/projects/{project.id}/locations/{location}"
+        host = f"{location}-aiplatform.googleapis.com"
+        found[:0] = [Call(f"aiplatform.{each}.list", host, f"{base}/{each}?pageSize=1") for each in _LISTS]
+    return tuple(found)
+
+
 async def walk(way: Way, walker: Walker, client: httpx.AsyncClient, sleep: Sleep) -> Walked:
     """One way, to its end or to the hop that breaks; never raises what a cloud says."""
     groups = walker.vouched(way.groups)
     if not groups:
         said = f"not walked to `{way.account}`: it admits no group that Remit itself vouches for; its policy was read"
-        return Walked((_hop(way, "google-iam", said, walked=False),))
+        return Walked((hop_of(way, "google-iam", said, walked=False),))
     try:
         token = await walker.become(way.account, groups)
     except HopFailed as failed:
         done = _ORDER[: _ORDER.index(failed.hop)] if failed.hop in _ORDER else ()
-        broken = _hop(way, failed.hop, failed.message, holds=False, cure=_cure(way, failed))
-        return Walked((*(_hop(way, name, "takes the probe") for name in done), broken))
-    ask = Asking(client, Held(token), SCOPE, sleep=sleep)
+        broken = hop_of(way, failed.hop, failed.message, holds=False, cure=_cure(way, failed))
+        return Walked((*(hop_of(way, name, "takes the probe") for name in done), broken))
+    hops = [hop_of(way, name, "takes the probe") for name in _ORDER[:-1]]
+    hops.append(hop_of(way, _ORDER[-1], f"the probe becomes `{way.account}`"))
+    there, tested = await asked_there(way, Asking(client, Held(token), SCOPE, sleep=sleep))
+    return Walked((*hops, *there), tested)
+
+
+async def asked_there(way: Way, ask: Asking) -> tuple[tuple[Hop, ...], Mapping[str, frozenset[str]]]:
+    """At the end of a way: what Google says that its account may, and the dry call."""
     resources = sorted(way.asked)
     answers = await asyncio.gather(*(_tested(ask, each, way.asked[each]) for each in resources), return_exceptions=True)
-    hops = [_hop(way, name, "takes the probe") for name in _ORDER[:-1]]
-    hops.append(_hop(way, _ORDER[-1], f"the probe becomes `{way.account}`"))
+    hops: list[Hop] = []
     tested: dict[str, frozenset[str]] = {}
     for resource, answer in zip(resources, answers, strict=True):
         if isinstance(answer, frozenset):
             tested[resource] = answer
         elif isinstance(answer, TrustBroken):
             cure = answer.hint or "is the resource there, and the API enabled?"
-            hops.append(_hop(way, f"google-test {resource}", answer.message, holds=False, cure=cure))
+            hops.append(hop_of(way, f"google-test {resource}", answer.message, holds=False, cure=cure))
         else:
             raise answer
     said = f"asked what it may on {len(tested)} of {len(resources)} resources"
-    hops += [_hop(way, "google-test", said)] if tested else []
-    hops += [await _called(ask, way)] if way.call else []
-    return Walked(tuple(hops), tested)
+    hops += [hop_of(way, "google-test", said)] if tested else []
+    hops += [await _called(ask, way, way.call)] if way.call else []
+    return tuple(hops), tested
 
 
 async def _tested(ask: Asking, resource: str, permissions: Collection[str]) -> frozenset[str]:
@@ -110,16 +128,18 @@ async def _batch(ask: Asking, resource: str, permissions: Sequence[str]) -> Coll
     return [str(each) for each in answer.get("permissions", ())]
 
 
-async def _called(ask: Asking, way: Way) -> Hop:
-    """A list of models of one page with one row."""
-    location = way.project.locations[0]
-    parent = f"projects/{way.project.id}/locations/{location}"
+async def _called(ask: Asking, way: Way, call: Call) -> Hop:
+    service, noun, _ = call.permission.split(".")
+    name = "vertex-call" if service == "aiplatform" else "google-call"
     try:
-        await ask("GET", f"https://{location}-aiplatform.googleapis.com/v1/{parent}/models?pageSize=1")
+        await ask("GET", call.url)
     except TrustBroken as refused:
-        cure = refused.hint or f"grant `{way.account}` a role with `{_DRY}` in `{way.project.id}`, or enable Vertex AI"
-        return _hop(way, "vertex-call", refused.message, holds=False, cure=cure)
-    return _hop(way, "vertex-call", f"lists models in {location}")
+        cure = refused.hint or (
+            f"grant `{way.account}` a role with `{call.permission}` in `{way.project.id}`, or enable the API there"
+        )
+        return hop_of(way, name, refused.message, holds=False, cure=cure)
+    said = f"lists {noun} in {way.project.locations[0]}" if service == "aiplatform" else "reads the project"
+    return hop_of(way, name, said)
 
 
 def _cure(way: Way, failed: HopFailed) -> str:
@@ -131,5 +151,6 @@ def _cure(way: Way, failed: HopFailed) -> str:
     return cures.get(failed.hop, failed.hint or "is it reachable from here?")
 
 
-def _hop(way: Way, name: str, said: str, *, holds: bool = True, cure: str = "", walked: bool = True) -> Hop:
+def hop_of(way: Way, name: str, said: str, *, holds: bool = True, cure: str = "", walked: bool = True) -> Hop:
+    """A hop on a way."""
     return Hop(name, holds, said, cure, way.role, way.project.id, walked)
