@@ -5,6 +5,7 @@ Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, h
 
 from collections.abc import Mapping
 
+from remit.gateway import matched
 from remit.gateway.headers import OBJECTS, PASSED, SERVICE, SERVICE_WEBSOCKET, WEBSOCKET, Names, anything_but
 from remit.gateway.plan import Gate, Mode, Site
 from remit.gateway.program import context, source
@@ -12,10 +13,9 @@ from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension, message
 
 LUA = "envoy.filters.http.lua"
-RBAC = "envoy.filters.http.rbac"
+PROOF = "proof"
 MUTATION = "envoy.filters.http.header_mutation"
 OURS = ("x-remit-", "x-envoy-")  # what only Remit and Envoy may call a header
-NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
 TUNNEL = "remit.tunnel"
 PEER = "remit.peer"
 JOB = "remit.job"
@@ -42,23 +42,27 @@ def gate_context(values: Gate, site: Site) -> Json:
     return message("extensions.filters.http.lua.v3.LuaPerRoute", filter_context=context(values, site))
 
 
-def ungated(proof: str = RBAC) -> Json:
+def ungated() -> Json:
     """For a route that answers by itself and leads nowhere: neither gate nor proof."""
-    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True), **unproven(proof)}
+    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True), **unproven()}
 
 
-def unproven(proof: str) -> Json:
+def unproven() -> Json:
     """For a route that leads to the arbiter itself, or nowhere."""
-    return {proof: message("extensions.filters.http.rbac.v3.RBACPerRoute")}
+    return {PROOF: message("config.route.v3.FilterConfig", disabled=True)}
 
 
-def proof(name: str = RBAC) -> Json:
-    """Only a request that the gate marked as permitted passes: an error in Lua lets requests through (measured)."""
-    path = [{"key": "permit"}]
-    marked = {"metadata_matcher": {"filter": NAMESPACE, "path": path, "value": {"bool_match": True}}}
-    policy = {"permissions": [{"any": True}], "principals": [{"sourced_metadata": marked}]}
-    fields = {"rules": {"action": "ALLOW", "policies": {"the-gate-permits": policy}}}
-    return _called(name, "extensions.filters.http.rbac.v3.RBAC", fields)
+def proof() -> Json:
+    """Only a request that the gate marked as permitted passes: an error in Lua lets requests through (measured).
+
+    The mark is a decision's id without a reason: `answer.lua` gives a refusal its reason before its id. What refuses
+    permits nobody, and the mark passes it over: an RBAC filter that looks at the mark itself writes down for each
+    request what it found (5,700 instructions, measured).
+    """
+    nobody = extension("filters.http.rbac", "extensions.filters.http.rbac.v3.RBAC", {"rules": {"action": "ALLOW"}})
+    decided = matched.marked("decision", {"string_match": {"prefix": "d-"}})
+    refused = matched.marked("reason", {"present_match": True})
+    return matched.unless([decided, matched.negated(refused)], PROOF, nobody)
 
 
 def off(given: Json) -> Json:
@@ -163,7 +167,7 @@ def cleaned(passed: Names, *, tunnel: bool, name: str = MUTATION) -> Json:
 
 def marked() -> Json:
     """Behind the proof: tells the watch which decision this is. What goes to a service loses it at the router."""
-    mark = _overwrite("x-goog-request-reason", f"decision/%DYNAMIC_METADATA({NAMESPACE}:decision)%")
+    mark = _overwrite("x-goog-request-reason", f"decision/%DYNAMIC_METADATA({matched.NAMESPACE}:decision)%")
     kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
     return _called(MARKED, kind, {"mutations": {"request_mutations": [mark]}})
 

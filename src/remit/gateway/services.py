@@ -14,7 +14,6 @@ from remit.gateway.headers import SERVICE, SERVICE_WEBSOCKET
 from remit.gateway.plan import Folder, Mode, Plan
 from remit.gateway.typed import Json
 
-PROOF = "proof"
 _CLEANED = "cleaned"
 _AUTHORITY = r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?"  # RFC 3986 section 3.2, less users
 _WHOLE_ORIGIN = ["clear-site-data", "service-worker-allowed", "strict-transport-security", "public-key-pins"]
@@ -40,7 +39,7 @@ def _gated(plan: Plan, passed: tuple[str, ...]) -> list[Json]:
     gates = [filters.gate(_gate(folder)) for folder in plan.folders]
     # Remit's own pages do set Remit's cookies.
     told = [answers.reporting(), filters.off(answers.cookies()), filters.off(filters.marked())]
-    return [filters.cleaned(passed, tunnel=False, name=_CLEANED), *gates, filters.proof(PROOF), *told]
+    return [filters.cleaned(passed, tunnel=False, name=_CLEANED), *gates, filters.proof(), *told]
 
 
 def routes(plan: Plan, scheme: str) -> list[Json]:
@@ -50,7 +49,7 @@ def routes(plan: Plan, scheme: str) -> list[Json]:
 
 def _routes(plan: Plan, folder: Folder, scheme: str) -> Iterator[Json]:
     site, prefix = folder.site, folder.prefix
-    shut = {"typed_per_filter_config": filters.unproven(PROOF)}
+    shut = {"typed_per_filter_config": filters.unproven()}
     odd = {"name": ":authority", "string_match": {"safe_regex": {"regex": _AUTHORITY}}, "invert_match": True}
     yield answered({"prefix": prefix, "headers": [odd]}, 400, **shut)
     yield from sites.odd(site, prefix, shut)
@@ -83,4 +82,4 @@ def _gate(folder: Folder) -> str:
 
 def unproven(plan: Plan) -> Json:
     """What the listener's own routes say, where the proof is demanded of all others."""
-    return filters.unproven(PROOF) if plan.folders else {}
+    return filters.unproven() if plan.folders else {}

@@ -522,6 +522,7 @@ class World:
         deadline = time.monotonic() + 5
         while True:
             lines = [json.loads(line) for line in self.settings.access_log.read_text().splitlines()]
+            lines = [{key: value for key, value in line.items() if value is not None} for line in lines]
             lines = [line for line in lines if line["door"] == door]
             if len(lines) >= wanted or time.monotonic() > deadline:
                 return lines

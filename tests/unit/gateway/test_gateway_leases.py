@@ -195,6 +195,9 @@ def test_other_refusals_are_not_repeated(world, status):
         ("/v1/projects/p/locations/l/publishers/google/models/m:predict", JSON, b'{"instances": [1]}', 2),
         ("/v1beta1/publishers/google/models/m:predict", JSON, b'{"instances": [1]}', 2),
         (f"{E}1/x:predict", JSON, b"{}", 2),
+        (f"{E}endpoints/1:predict", JSON, b"{}", 2),
+        (f"/v1/projects/p{E[3:]}1/endpoints/2:predict", JSON, b"{}", 2),
+        (f"{E}1:rawPredictX", JSON, b"{}", 2),
         (f"/v1/customJobs?x={E}1:predict", JSON, b"{}", 2),
         ("/v1/customJobs?x=:predict", JSON, b"{}", 2),
         ("/v1/customJobs?x=:rawPredict", JSON, b"{}", 2),
@@ -427,6 +430,22 @@ def test_a_tunnels_job_goes_to_the_arbiter_and_into_the_key(leased):
     assert [seen.one("x-remit-job") for seen in leased.arbiter.seen] == [JOB, None, other]
     assert {seen.one("x-remit-peer") for seen in leased.arbiter.seen} == {"127.0.0.1"}
     assert not any(seen.all("x-remit-job") for seen in leased.upstream.seen)
+
+
+def test_what_one_run_was_permitted_is_leased_to_no_other_and_to_nobody_outside(world):
+    """A policy may permit within a job alone: each run is asked for, and has its own answer for as long as it lasts."""
+
+    def answer(seen):
+        return world.arbiter.permit(500) if seen.one("x-remit-job") == JOB else world.arbiter.refuse()
+
+    world.arbiter.answer = answer
+    token = world.issuer.token("runner")
+    raw = f"GET /v1/within HTTP/1.1\r\nHost: {LOGGING}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    for job in (JOB, None, JOB[:-1] + "0", JOB, None) * 2:
+        with world.tunnel(LOGGING, job=job) as inner:
+            assert world.send(raw.encode(), connection=inner).status == (200 if job == JOB else 403), job
+    assert {seen.one("x-remit-job") for seen in world.arbiter.seen} == {JOB, None, JOB[:-1] + "0"}
+    assert len(world.upstream.seen) == 4
 
 
 def test_a_job_inside_the_tunnel_is_nobodys(leased):

@@ -57,6 +57,17 @@ def program(filter_):
 
 
 GATE = mutants(source())
+SET = 'handle:streamInfo():dynamicMetadata():set("remit", %s)'
+MARKS = {  # what a program that fails outright may have set before, and whether that is a permit
+    "nothing": ((), False),
+    "of no decision": (('"decision", "x-1"',), False),
+    "no text": (('"decision", true',), False),
+    "another name": (('"permit", "d-1"',), False),
+    "a refusal": (('"reason", "no_policy_permits"', '"decision", "d-1"'), False),
+    "a refusal the other way round": (('"decision", "d-1"', '"reason", "no_policy_permits"'), False),
+    "an empty reason": (('"reason", ""', '"decision", "d-1"'), False),
+    "a permit": (('"decision", "d-1"',), True),
+}
 REPORT, COOKIES = mutants(program(answers.reporting())), mutants(program(answers.cookies()))
 
 
@@ -95,6 +106,10 @@ def mutate(host):
         add(host, f"google-{name}", LUA, lua | inline(code))
         add(host, f"web-{name}", LUA, web | inline(code))
     empty = {"@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.LuaPerRoute"}
+    for name, (marks, _) in MARKS.items():
+        lines = "\n".join(SET % mark for mark in marks)
+        code = f'function envoy_on_request(handle)\n{lines}\nerror("mutant")\nend'
+        add(host, f"marks-{name}".replace(" ", "-"), LUA, lua | inline(code))
     for name, code in REPORT.items():
         add(host, f"report-{name}", answers.REPORT, empty | inline(code))
     for name, code in COOKIES.items():
@@ -264,6 +279,14 @@ def test_a_service_learns_one_identity_from_any_mutant(mutated, caller):
         assert seen.all("authorization") == []
         assert seen.all("cookie") in ([], ["a=b; c=d"])
     assert len(mutated.upstream.seen) > 100
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_only_a_decision_without_a_reason_is_the_proof(mutated, caller, name):
+    answer = caller.send(f"marks-{name}".replace(" ", "-"), requests(mutated.issuer.token())["read"])
+    permitted = MARKS[name][1]
+    assert answer.status == (200 if permitted else 403)
+    assert len(mutated.upstream.seen) == permitted
 
 
 @pytest.fixture

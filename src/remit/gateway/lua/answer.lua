@@ -30,7 +30,7 @@ end
 
 function answer.send(handle, grpc, refusal)
   local metadata = handle:streamInfo():dynamicMetadata()
-  metadata:set("remit", "reason", refusal.reason)
+  metadata:set("remit", "reason", refusal.reason) -- before the id, which without a reason is the proof of a permit
   if refusal.id then
     metadata:set("remit", "decision", refusal.id)
   end

@@ -36,7 +36,7 @@ end
 
 local function tell(handle)
   local known = handle:streamInfo():dynamicMetadata():get("remit") or {}
-  if known.permit ~= true or known.reason or not known.decision then
+  if known.reason or not known.decision then
     return -- an answer of Remit's own
   end
   local body, number, said = contents(handle)

@@ -142,8 +142,8 @@ function wire.routes_to(params, value)
     return false
   end
   local said = string.match(params, "^[%w_.]+=([%w%%_.~:@/-]+)$")
-  if not said then
-    return false
+  if not said or not string.find(said, "%", 1, true) then
+    return said == value
   end
   return string.gsub(said, "%%(%x%x)", function(digits)
     return string.char(tonumber(digits, 16))
