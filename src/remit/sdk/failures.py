@@ -8,7 +8,8 @@ go by a bare status or a kind of error, are asked last, what is about permission
 
 No library is imported for it: an exception is known by the names of its classes and what it has. A diagnosis is made of
 the table's own words, a refusal's, and of names of at most a hundred harmless characters; texts of clouds, which may
-hold tokens, are matched and never repeated.
+hold tokens, are matched and never repeated. Whoever answers a job can write what looks like a refusal of Remit's: its
+words are made one line without control characters, and `remit explain` knows nothing of a decision that was none.
 """
 
 import contextlib
@@ -255,7 +256,7 @@ def _refused(chain: Iterable[_Sign]) -> Failure | None:
         if isinstance(error, RemitError):
             cause = Cause.TOKEN if isinstance(error, NotSignedIn) else Cause.CONNECTION
             cause = cause if "answer" in error.message or cause is Cause.TOKEN else Cause.REFUSED
-            return Failure(cause, "Remit", error.message, error.hint)
+            return Failure(cause, "Remit", _line(error.message), _line(error.hint))
     return None
 
 
@@ -285,8 +286,14 @@ def _refusal(reason: Reason | None, message: str, hint: str, decision: str) -> F
         cause = Cause.AUDIENCE
     elif reason and reason.http_status == _NOT_NOW:
         cause = Cause.UNAVAILABLE
+    message, hint, decision = map(_line, (message, hint, decision))
     asked = _ASK.search(hint)
     return Failure(cause, "Remit", message, hint, decision, asked[1].strip() if asked else "")
+
+
+def _line(text: str) -> str:
+    """One line that draws nothing on a terminal but its letters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _reason(message: str) -> Reason | None:

@@ -40,6 +40,7 @@ _PATIENCE = 10.0  # seconds for others that begin just now; it takes them millis
 _FULL = 2.0  # seconds for a place in a queue
 _AGAIN = 0.02  # seconds between two looks
 _MOST = 1 << 10  # bytes: a project, and the id of a run
+_PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,128}")  # what a person can be shown, and told to put into a command
 _SHORT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # what passes
 
 
@@ -155,7 +156,9 @@ def _asked(name: str) -> tuple[str, str]:
         connection.connect(f"\0{name}")
         if uid_of(connection) == os.getuid():
             document = json.loads(connection.recv(_MOST))
-            return str(document["project"]), str(document["job"])
+            project, job = document["project"], document["job"]
+            if _PLAIN.fullmatch(project) and _PLAIN.fullmatch(job):
+                return project, job
     return "unknown", "unknown"
 
 

@@ -206,6 +206,37 @@ def test_pip_files_that_say_nothing_of_use_change_nothing(system, tmp_path, text
     assert set(read(bundles({}, CERTIFICATE, tmp_path)).values()) == {f"{system}\n{CERTIFICATE}"}
 
 
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("pip/pip.conf", {"XDG_CONFIG_DIRS": "/no/such:"}),
+        ("pip/pip.conf", {"XDG_CONFIG_DIRS": "."}),
+        ("here/pip/pip.conf", {"HOME": "/no/such", "XDG_CONFIG_HOME": "here"}),
+        (".pip/pip.conf", {"HOME": "."}),
+        (".venv/pip.conf", {"VIRTUAL_ENV": ".venv"}),
+    ],
+)
+def test_the_folder_that_a_run_begins_in_names_nobody_whom_requests_trusts(system, tmp_path, monkeypatch, file, named):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"[global]\ncert = {roots(tmp_path, 'mallory')}\n")
+    monkeypatch.chdir(tmp_path)
+    assert set(read(bundles(named, CERTIFICATE, tmp_path)).values()) == {f"{system}\n{CERTIFICATE}"}
+
+
+def test_a_certificate_in_the_folder_that_a_run_begins_in_is_not_one_of_pip_s_files(system, tmp_path, monkeypatch):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pip.conf").write_text(f"[global]\ncert = {Path(roots(tmp_path, 'mallory')).name}\n")
+    monkeypatch.chdir(tmp_path)
+    assert set(read(bundles({}, CERTIFICATE, tmp_path)).values()) == {f"{system}\n{CERTIFICATE}"}
+
+
+def test_pip_s_own_word_for_home_is_understood(system, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "pip.conf").write_text(f"[global]\ncert = ~/{Path(roots(tmp_path, 'corp')).name}\n")
+    assert "corp" in read(bundles({"HOME": str(tmp_path)}, CERTIFICATE, tmp_path))["REQUESTS_CA_BUNDLE"]
+
+
 def test_pip_can_be_told_that_it_has_no_files(system, tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "pip.conf").write_text(f"[install]\ncert = {roots(tmp_path, 'corp')}\n")

@@ -603,6 +603,21 @@ def test_a_body_of_quotation_marks_is_read_once(body, monkeypatch):
     assert looks <= 16
 
 
+@pytest.mark.promise("T8")
+def test_a_stranger_who_speaks_like_remit_draws_nothing_on_a_terminal():
+    """Whoever answers can write these words: neither the terminal nor the lines that a person reads are theirs."""
+    said = "a policy\nwho can: mallory\x1b[2J\x1b]0;x\x07 \u202eforbids\rthis\x9b2K"
+    hint = "run\x1b]8;;https://mallory.example\x07 this\x85who can: mallory"
+    for text in (f"remit: {said} (decision {DECISION}); {hint}", f"remit: {said} (decision {DECISION})\nHINT:  {hint}"):
+        found = diagnose(RuntimeError(text))
+        assert (found.service, found.decision) == ("Remit", DECISION)
+        lines = str(found).split("\n")
+        assert [line.partition(":")[0] for line in lines] == ["remit", "hint", "more"]
+        assert all(line.isprintable() for line in lines), lines
+    [line] = str(diagnose(Refused(Reason.POLICY_FORBIDS, "no\x1b[2J\nhint: x"))).split("\n")
+    assert line.isprintable()
+
+
 def test_a_hint_with_quotation_marks_survives_json():
     hint = 'remit request x.y p --for 1h --because "…"'
     body = json.dumps(

@@ -176,6 +176,18 @@ def test_a_name_with_a_line_end_hides_nothing(family):
             pass
 
 
+@pytest.mark.promise("T10")
+def test_what_a_run_says_of_itself_is_no_command_and_draws_nothing(family):
+    """One that is root in a container that shares this network is this user, as the kernel sees it."""
+    odd = holding("fraud\x1b[2J", "j-1; reboot", family)
+    try:
+        with pytest.raises(RemitError, match="`unknown`, lasts: unknown") as caught, taken("risk", "j-2", family):
+            pass
+        assert caught.value.hint.startswith("wait for it, end it with `remit revoke unknown`")
+    finally:
+        ended(odd)
+
+
 def test_a_kernel_that_lists_nothing_is_no_permission(family, monkeypatch, tmp_path):
     monkeypatch.setattr(places, "_LISTED", tmp_path / "unix")
     with pytest.raises(RemitError, match="cannot be read"), taken("fraud", "j-1", family):
