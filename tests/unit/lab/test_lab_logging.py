@@ -154,9 +154,9 @@ def test_nobody_is_401(world):
 class PrivateIam(Iam):
     """The trainer reads private logs too: no role of the lab's world holds that permission."""
 
-    def held(self, caller, resource):
+    def held(self, caller, resource, listed=None):
         more = {"logging.logEntries.list", "logging.privateLogEntries.list"} if caller.email == TRAINER else set()
-        return super().held(caller, resource) | more
+        return super().held(caller, resource, listed) | more
 
 
 def test_audit_entries_read_like_any_other_but_data_access_is_private():

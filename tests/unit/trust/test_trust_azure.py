@@ -462,3 +462,4 @@ def test_a_role_that_only_bears_the_name_of_azures_is_not_azures():
     with pytest.raises(TrustBroken):
         azure_roles.understood("g", {"properties": {}})
     assert azure_roles.gone("g").opens
+    assert azure_roles.gone("g").becomes

@@ -88,6 +88,21 @@ def test_what_cannot_be_read_names_nothing_and_says_what_it_takes(answer):
     assert "roles/iam.denyReviewer" in found.cure
 
 
+def test_a_policy_on_a_later_page_is_named_too():
+    answers = policy([MODELS], [ITSELF])
+    answers |= {f"{LIST}?pageToken=two%26": answers[LIST], LIST: (200, {"policies": [], "nextPageToken": "two&"})}
+    [found], _ = told(answers)
+    assert NAME in found.cure
+
+
+def test_more_policies_than_are_looked_at_are_not_said_to_be_all():
+    listed = {"policies": [{"name": f"x/denypolicies/{number}"} for number in range(60)]}
+    answers = {f"{LIST}/{number}": (200, {"name": f"x/denypolicies/{number}"}) for number in range(60)}
+    [found], asked = told(answers | {LIST: (200, listed)})
+    assert "none of the first 50 deny policies of the project itself names it" in found.cure
+    assert len(asked) == 51
+
+
 def test_nobody_is_asked_where_nothing_was_denied():
     other = clash(cure="take the condition `x`")
     found, asked = told({}, other)

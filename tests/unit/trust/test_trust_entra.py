@@ -385,6 +385,10 @@ def test_a_secret_of_an_application_that_the_file_knows_goes_only_by_its_name(te
     client = httpx.AsyncClient(transport=tenant.graph)
     tenant.cloud = Entra(client, Anybody(), ours=tenant.ours, secrets={remit["appId"]})
     assert tenant.plan(known).empty
+    remit["keyCredentials"] = [{"keyId": "c"}]  # the file is of a secret
+    [change] = tenant.plan(known).changes
+    assert change.name == "entra.credential certificate c of application remit"
+    remit["keyCredentials"] = []
     principal = next(one for one in tenant.graph.principals.values() if one["appId"] == remit["appId"])
     principal["passwordCredentials"] = [{"keyId": "p"}]
     [change] = tenant.plan(known).changes

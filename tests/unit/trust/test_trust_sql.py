@@ -284,3 +284,25 @@ def test_whoever_may_not_give_is_told_so(world, agreed):
     with pytest.raises(TrustBroken, match="permission denied") as refused:
         world.resume(other)
     assert world.group in refused.value.hint
+
+
+PUBLIC_DRIFTS = {
+    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC": "EXECUTE functions/pg_read_file(text)",
+    "CREATE FOREIGN DATA WRAPPER w; GRANT USAGE ON FOREIGN DATA WRAPPER w TO PUBLIC": (
+        "SOME others/foreign-data wrapper w"
+    ),
+    "CREATE SERVER s FOREIGN DATA WRAPPER w; GRANT USAGE ON FOREIGN SERVER s TO PUBLIC": "SOME others/server s",
+    "SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC": "SOME others/large object 4711",
+    "GRANT SET ON PARAMETER log_statement TO PUBLIC": "SOME others/parameter log_statement",
+}
+
+
+@pytest.mark.promise("V12")
+def test_what_everybody_was_given_of_what_postgresql_kept_back_is_told(world, agreed):
+    world.run(*PUBLIC_DRIFTS)
+    try:
+        assert sorted(world.names(agreed)) == sorted(
+            f"- sql.grant features/public {each}" for each in PUBLIC_DRIFTS.values()
+        )
+    finally:
+        world.run("REVOKE SET ON PARAMETER log_statement FROM PUBLIC")  # the server's, and not this database's alone

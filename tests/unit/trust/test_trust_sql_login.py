@@ -20,7 +20,7 @@ from remit.model.secret import AccessToken
 from remit.settings.read import read
 from remit.trust.clouds.port import CloudRefused, Denied
 from remit.trust.clouds.sql import Databases
-from remit.trust.clouds.sql_login import SCOPE, AsAdministrator, session
+from remit.trust.clouds.sql_login import SCOPE, AsAdministrator, session, takes_tokens
 from remit.trust.desired.sql import sql
 from remit.trust.things import Ref, settled
 from remit.trust.verifying.verify import Sight, Verify
@@ -121,6 +121,35 @@ def test_an_administrator_of_entras_logs_in_with_a_token_and_it_is_never_repeate
     with pytest.raises(CloudRefused, match="it was refused") as refused:
         asyncio.run(asked(one, world.folder, AsAdministrator(tokens)))
     assert TOKEN[:8] not in refused.value.message + refused.value.hint
+
+
+@pytest.mark.promise("T6")
+def test_a_password_is_not_told_to_a_server_that_asks_for_it_in_clear(world, front, monkeypatch):
+    """Whoever changes an address has a certificate for it."""
+    monkeypatch.setenv("PGPASSWORD", TOKEN)
+    one = behind(front, world.roles())
+    with pytest.raises(CloudRefused, match="cleartext password"):
+        asyncio.run(asked(one, world.folder, AsAdministrator(Tokens(""))))
+    monkeypatch.setenv("PGREQUIREAUTH", "password")
+    assert asyncio.run(asked(one, world.folder, AsAdministrator(Tokens("")))) == "remit"
+
+
+@pytest.mark.promise("T6")
+def test_a_token_goes_to_no_host_but_azures_whatever_the_file_says(world):
+    """It opens every database of Azure's that its holder administers: whoever changes an address would have it."""
+    hosts = (
+        "db.evil.example",
+        "postgres.database.azure.com.evil.example",
+        "xpostgres.database.azure.com",
+        "203.0.113.1",
+    )
+    tokens = Tokens(TOKEN)
+    for host in hosts:
+        one = replace(world.roles(), address=f"{host}:5432", clients=(CLIENT,))
+        with pytest.raises(CloudRefused, match="no token is sent"):
+            asyncio.run(asked(one, world.folder, AsAdministrator(tokens)))
+    assert tokens.asked == []
+    assert takes_tokens("Features.postgres.database.azure.com")
 
 
 def test_a_role_of_an_applications_is_made_by_its_object_id(world, front, postgres):

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from remit.trust.planning.az import az
 from remit.trust.planning.plan import Act, Change
 from remit.trust.planning.shell import Words
 from remit.trust.things import Address, Found, Thing
+from remit.trust.verifying.credentials import credentials
 
 NOW = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
 REMIT = Holder("remit", "5e000000-0000-4000-8000-000000000001")
@@ -330,3 +332,27 @@ def test_a_script_takes_them_away_too(found, commands):
     text = "\n".join(az(Words({}), change))
     for each in commands:
         assert each in text, text
+
+
+@pytest.mark.promise("V12")
+def test_of_an_application_whose_secret_remit_yaml_names_only_its_own_secrets_are_no_finding():
+    """Its certificates, and what its principal holds, are nobody's there: whoever has one is the application."""
+    held_there = {
+        "passwordCredentials": [{"keyId": "s", "displayName": "s"}],
+        "keyCredentials": [{"keyId": "c", "displayName": "c"}],
+    }
+
+    class Directory:
+        async def find(self, path):
+            return {"id": path, **held_there}
+
+        async def each(self, path):
+            for nobody in ():
+                yield nobody
+
+    kinds = ("entra.application", "entra.principal")
+    things = [Thing(Address(kind, "remit"), {}) for kind in kinds]
+    pairs = [(one, Found(one.address, {}, {"id": one.address.kind, "appId": "remit"})) for one in things]
+    match = SimpleNamespace(pairs=pairs)
+    found = asyncio.run(credentials(Directory(), match, frozenset({"remit"}), "2026-11-23"))
+    assert [one.permission for one in found] == ["certificate", "secret", "certificate"]

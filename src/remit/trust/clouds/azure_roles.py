@@ -57,8 +57,8 @@ def known(guid: str) -> Role | None:
 
 
 def gone(guid: str) -> Role:
-    """One whose definition is not there any more: what it opened nobody can tell."""
-    return Role(guid, guid, opens=True)
+    """One whose definition is not there any more: what it opened, and whom it let become what, nobody can tell."""
+    return Role(guid, guid, opens=True, becomes=True)
 
 
 def understood(guid: str, definition: Mapping[str, Any]) -> Role:

@@ -200,8 +200,9 @@ class Entra:
                 document = seen.get(self._ids.get(Ref(thing.address, "id"), ""))
                 if document is None or thing.given:
                     continue
-                if kind == PRINCIPAL or document.get("appId") not in self._secrets:
-                    yield from held(thing.address, document, now)
+                named = kind == APPLICATION and document.get("appId") in self._secrets
+                every = held(thing.address, document, now)
+                yield from (one for one in every if not named or one.fields["credential"] != "secret")
 
     def _resolved(self, thing: Thing) -> Thing:
         return Thing(thing.address, settled(thing.fields, self._ids), thing.needs, thing.says, thing.given)

@@ -2,8 +2,10 @@
 
 TLS as the door does it: chain and name are checked in full, and without TLS only this very machine is talked to. Of
 libpq's own means (`PGPASSWORD`, `PGPASSFILE`, `PGSSLCERT`, `PGSERVICE`, …) those say who somebody is, and none where
-to go. A database that takes tokens of Entra's gets the administrator's. In the session names mean what they mean to
-PostgreSQL itself, whatever somebody made beside it. Sources: postgresql.org/docs/17/libpq-envars.html,
+to go. A database that takes tokens of Entra's gets the administrator's, where its name is one of Azure's: the token is
+good for every such database, so that no other host hears it, whatever remit.yaml says. A password is proven and not
+told, unless `PGREQUIREAUTH` has it so. In the session names mean what they mean to PostgreSQL itself, whatever somebody
+made beside it. Sources: postgresql.org/docs/17/libpq-envars.html,
 /libpq-ssl.html, /errcodes-appendix.html; learn.microsoft.com/azure/postgresql, "Microsoft Entra authentication".
 """
 
@@ -27,6 +29,13 @@ if TYPE_CHECKING:  # a fifth of a second, and not every file names a database
 
 SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
 """Of the tokens that Azure Database for PostgreSQL takes as passwords."""
+_AZURES = (
+    ".postgres.database.azure.com",
+    ".postgres.cosmos.azure.com",
+    ".postgres.database.usgovcloudapi.net",
+    ".postgres.database.chinacloudapi.cn",
+)
+"""Ends of names that only Azure gives, to databases of its own."""
 _SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 _CONNECT = 10  # seconds
 _SHOWN = 300  # characters of what a server said
@@ -63,9 +72,11 @@ class AsAdministrator:
         """The administrator's own login."""
         if one.clients:
             token = await self._tokens.token(SCOPE)
-            yield {"user": one.administrator, "password": token.reveal()}
-        else:
+            yield {"user": one.administrator, "password": token.reveal(), "require_auth": "password"}
+        elif "PGREQUIREAUTH" in os.environ:
             yield {"user": one.administrator}
+        else:  # whoever changes an address in remit.yaml would be told the password, if the server there asked for it
+            yield {"user": one.administrator, "require_auth": "!password"}
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +89,11 @@ async def session(one: DatabaseRoles, folder: Path, login: Login, database: str 
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
 
     host, port = address(one)
+    if one.clients and not takes_tokens(host):
+        message = f"no token is sent to `{one.address}` for the database `{one.name}`: it is no host of Azure's"
+        raise CloudRefused(
+            message, hint=f"name it as Azure does, `SERVER{_AZURES[0]}`: a token opens other databases too"
+        )
     async with login(one) as given:
         mode = await _mode(one, host, port)
         arguments = {
@@ -177,6 +193,11 @@ async def _mode(one: DatabaseRoles, host: str, port: int) -> str:
     except (OSError, EOFError, TimeoutError) as error:
         message = f"the database `{one.name}` cannot be reached: {type(error).__name__}"
         raise CloudRefused(message, hint=f"is `{one.address}` where it listens?") from None
+
+
+def takes_tokens(host: str) -> bool:
+    """Whether a host may hear a token of Entra's: a database of Azure's, or this very machine."""
+    return host.lower().endswith(_AZURES) or is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:

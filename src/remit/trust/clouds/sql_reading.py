@@ -2,9 +2,10 @@
 
 Given to a role itself, to everybody (`public`), or to a role that one of ours is a member of. What PostgreSQL and its
 extensions give to everybody from the start is not told: to connect to a database and make temporary tables there, to
-find what lies in schema `public`, to call functions, but not those that run with their owner's rights. Leaves out row
-security, settings of roles, who may become one of them, and other databases of the server. Catalogues are everybody's
-to read, so that any login will do; whether a role has a password only a superuser sees. Sources:
+find what lies in schema `public`, to use types and languages, to call functions, but not those that run with their
+owner's rights or that PostgreSQL keeps back. Leaves out row security, settings of roles, who may become one of them,
+and other databases of the server. Catalogues are everybody's to read, so that any login will do; whether a role has a
+password only a superuser sees. Sources:
 postgresql.org/docs/17/catalogs.html (`pg_init_privs`, `pg_shdepend`), /functions-info.html (`aclexplode`).
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from remit.trust.clouds.sql_names import OWNER, Place, grant_name, place, role_name
+from remit.trust.clouds.sql_names import OWNER, PUBLIC, Place, grant_name, place, role_name
 from remit.trust.settings import DatabaseRoles
 from remit.trust.things import Address, Found, Value
 
@@ -78,10 +79,10 @@ lists AS (
   UNION ALL
   SELECT 'functions', ARRAY[p.oid::pg_catalog.regprocedure::text], '', 1255, p.oid, 0, p.proowner,
          coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)),
-         NOT p.prosecdef OR n.nspname IN ('pg_catalog', 'information_schema') AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_init_privs i WHERE i.classoid = 1255 AND i.objoid = p.oid)
-         OR EXISTS (SELECT FROM pg_catalog.pg_depend e
-                    WHERE e.classid = 1255 AND e.objid = p.oid AND e.deptype = 'e')
+         NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs i WHERE i.classoid = 1255 AND i.objoid = p.oid)
+         AND (NOT p.prosecdef OR n.nspname IN ('pg_catalog', 'information_schema')
+              OR EXISTS (SELECT FROM pg_catalog.pg_depend e
+                         WHERE e.classid = 1255 AND e.objid = p.oid AND e.deptype = 'e'))
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   UNION ALL
   SELECT 'defaults', array_remove(ARRAY[pg_catalog.pg_get_userbyid(d.defaclrole)::text, n.nspname::text], NULL),
@@ -127,6 +128,21 @@ SELECT s.deptype::text, h.name,
    AND NOT (s.classid = 1247 AND EXISTS (SELECT FROM pg_catalog.pg_type t
                                           WHERE t.oid = s.objid AND (t.typrelid <> 0 OR t.typelem <> 0)))
 """
+# what everybody has of the kinds that are only told of, where PostgreSQL gives it to nobody by itself
+_EVERYBODYS = """
+SELECT DISTINCT pg_catalog.pg_describe_object(o.class, o.id, 0) FROM (
+  SELECT 2328 AS class, oid AS id, fdwacl AS acl FROM pg_catalog.pg_foreign_data_wrapper
+  UNION ALL SELECT 1417, oid, srvacl FROM pg_catalog.pg_foreign_server
+  UNION ALL SELECT 1213, oid, spcacl FROM pg_catalog.pg_tablespace
+  UNION ALL SELECT 2613, oid, lomacl FROM pg_catalog.pg_largeobject_metadata{}
+) o CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) e
+ WHERE e.grantee = 0
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs i CROSS JOIN LATERAL pg_catalog.aclexplode(i.initprivs) b
+                    WHERE i.classoid = o.class AND i.objoid = o.id AND b.grantee = 0
+                      AND b.privilege_type = e.privilege_type)
+"""
+_PARAMETERS = " UNION ALL SELECT 6243, oid, paracl FROM pg_catalog.pg_parameter_acl"
+_WITH_PARAMETERS = 150000  # the version from which they can be given
 _ALL_HELD = _HOLDERS + "," + _LISTS + _HELD
 _ALL_OWNED = _HOLDERS + _OWNED
 _REACHED = f"{_HOLDERS} SELECT who, pg_catalog.pg_get_userbyid(via)::text FROM reached WHERE via <> oid"  # noqa: S608 - of this file's own
@@ -162,6 +178,9 @@ async def held(opened: "Session", roles: Sequence[str]) -> tuple[Held, ...]:
     for deptype, role, kind, parts, here in rows:
         where = Place(kind) if here else Place("others" if kind == "database" else kind, tuple(parts))
         found.append(Held(where, role, OWNER if deptype == "o" else SOME, grantable=False, grantors=()))
+    parameters = _PARAMETERS if opened.info.server_version >= _WITH_PARAMETERS else ""
+    rows = await (await opened.execute(_EVERYBODYS.format(parameters).encode())).fetchall()
+    found += [Held(Place("others", (what,)), PUBLIC, SOME, grantable=False, grantors=()) for (what,) in rows]
     return tuple(sorted(found, key=lambda one: (one.role, str(one.place), one.privilege)))
 
 

@@ -1,9 +1,10 @@
 """Secrets and certificates of Remit's applications, and their owners: whoever holds one is that application.
 
 Both an application and its service principal may hold some, and Entra takes either's; an owner of either can add one at
-any time, without a role in the directory. Left out: secrets that remit.yaml names a file of (`remit trust rotate`), and
-those that have ended. Source: learn.microsoft.com/graph/api/resources/passwordcredential, /keycredential,
-serviceprincipal-addpassword, application-list-owners.
+any time, without a role in the directory. Left out: secrets of an application that remit.yaml names a file of (`remit
+trust rotate`), though not its certificates nor what its principal holds, and those that have ended. Source:
+learn.microsoft.com/graph/api/resources/passwordcredential, /keycredential, serviceprincipal-addpassword,
+application-list-owners.
 """
 
 import asyncio
@@ -14,20 +15,21 @@ from remit.trust.planning.matching import Matched
 from remit.trust.things import Found
 from remit.trust.verifying.findings import Finding
 
-_WHERE = {"entra.application": "applications", "entra.principal": "servicePrincipals"}
+_APPLICATION = "entra.application"
+_WHERE = {_APPLICATION: "applications", "entra.principal": "servicePrincipals"}
 _HELD = {"passwordCredentials": "secret", "keyCredentials": "certificate"}
 
 
 async def credentials(graph: Graph, match: Matched, named: frozenset[str], today: str) -> tuple[Finding, ...]:
     """One finding for each; raises `TrustBroken`. `named`: app ids whose secret remit.yaml names."""
     ours = [one for thing, one in match.pairs if one and thing.address.kind in _WHERE and not thing.given]
-    asked = [one for one in ours if one.ids.get("appId") not in named]
-    answers = await asyncio.gather(*(_of(graph, one) for one in asked))
+    answers = await asyncio.gather(*(_of(graph, one) for one in ours))
     owners = await asyncio.gather(*(_owners(graph, one) for one in ours))
     held = (
         finding
-        for one, document in zip(asked, answers, strict=True)
+        for one, document in zip(ours, answers, strict=True)
         for finding in _told(one.address.name, document, today)
+        if finding.permission != "secret" or one.address.kind != _APPLICATION or one.ids.get("appId") not in named
     )
     owned = (_owned(one, owner) for one, found in zip(ours, owners, strict=True) for owner in found)
     return (*held, *owned)

@@ -41,7 +41,8 @@ def _told(finding: Finding, policies: _Policies) -> Finding:
         return replace(finding, cure=f"{finding.cure}{_UNREAD}")
     found = [(str(one.get("name", "")), sure) for one in policies for sure in _denying(one, finding)]
     if not found:
-        return replace(finding, cure=f"{finding.cure}; no deny policy of the project itself names it: look above it")
+        none = f"none of the first {_MOST} deny policies" if len(policies) >= _MOST else "no deny policy"
+        return replace(finding, cure=f"{finding.cure}; {none} of the project itself names it: look above it")
     name, sure = max(found, key=lambda one: one[1])
     short = name.rpartition("/")[2]
     said = f"{finding.said}: its deny policy `{short}` {'does' if sure else 'may, by a group or a wildcard'}"
@@ -70,13 +71,21 @@ async def _read(ask: Asking, project: str) -> _Policies:
     """Listed without their rules, and then each with them."""
     place = quote(f"cloudresourcemanager.googleapis.com/projects/{project}", safe="")
     try:
-        listed = await ask("GET", f"{_V2}/policies/{place}/denypolicies")
-        names = [str(one.get("name", "")) for one in listed.get("policies") or () if isinstance(one, Mapping)]
+        url = f"{_V2}/policies/{place}/denypolicies"
+        listed = await ask("GET", url)
+        names = _names(listed)
+        while listed.get("nextPageToken") and len(names) < _MOST:
+            listed = await ask("GET", f"{url}?pageToken={quote(str(listed['nextPageToken']), safe='')}")
+            names += _names(listed)
         ids = [name.rpartition("/denypolicies/")[2] for name in names][:_MOST]
         asked = (ask("GET", f"{_V2}/policies/{place}/denypolicies/{quote(each, safe='')}") for each in ids)
         return tuple(await asyncio.gather(*asked))
     except TrustBroken:  # that something denies it is told all the same
         return None
+
+
+def _names(listed: Mapping[str, Any]) -> list[str]:
+    return [str(one.get("name", "")) for one in listed.get("policies") or () if isinstance(one, Mapping)]
 
 
 def _project(finding: Finding, settings: TrustSettings) -> str:
