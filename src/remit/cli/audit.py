@@ -31,6 +31,8 @@ def command() -> None:
 @click.option(
     "--outcome",
     default="",
+    metavar="[permit|deny|step_up|needs_approval|failed|started|refused]",
+    help="What came of it.",
     type=click.Choice(["", "permit", "deny", "step_up", "needs_approval", "failed", "started", "refused"]),
 )
 @click.option("--decision", default="", help="A decision id.")

@@ -64,7 +64,10 @@ def _tell(found: Any) -> None:
     if found["hint"]:
         say(f"hint: {found['hint']}")
     if found.get("assumed"):
-        say("assumed: " + ", ".join(f"{key} {_value(value)}" for key, value in sorted(found["assumed"].items())))
+        say(
+            "assumed: "
+            + ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in sorted(found["assumed"].items()))
+        )
 
 
 def _value(value: Any) -> str:

@@ -9,7 +9,12 @@ from remit.cli.duration import duration
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--project", envvar="GOOGLE_CLOUD_PROJECT", required=True, help="The Google Cloud project to work in.")
+@click.option(
+    "--project",
+    envvar="GOOGLE_CLOUD_PROJECT",
+    required=True,
+    help="The Google Cloud project to work in; else what `GOOGLE_CLOUD_PROJECT` says.",
+)
 @click.option("--name", default="", help="Of this run: what was granted for it begins now, and ends with it.")
 @click.option("--for", "lasting", default="", help="How long it means to last: 90s, 15m, 2h, 7d.")
 @click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]...")

@@ -38,6 +38,8 @@ def command(ctx: click.Context, config: Path, within: str, *, as_json: bool) -> 
     found = asyncio.run(everything(read(config), duration(within), time.time()))
     if as_json:
         emit([asdict(one) for one in found])
+    elif not found:
+        say("there is no key, secret or certificate that has to be renewed")
     else:
         table(
             [

@@ -172,7 +172,11 @@ def _field(known: Known, name: str, field_: str, now: Value, was: Value) -> Iter
         for one in sorted(after ^ before):
             yield Reach((_everybody(known),), one in after, f"{words} {one}")
     else:
-        yield Reach((_everybody(known),), gains=bool(now), what=f"{field_} of {name} is `{now}`, and was `{was}`")
+        yield Reach(
+            (_everybody(known),),
+            gains=bool(now),
+            what=f"{field_} of {name} is `{_short(now)}`, and was `{_short(was)}`",
+        )
 
 
 def _everybody(known: Known) -> Who:
@@ -310,6 +314,8 @@ def _database_grant(drift: Drift, _: Known) -> Iterator[Reach]:
 
 
 def _short(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "nothing"
     return ", ".join(f"{key}={value[key]}" for key in value) if isinstance(value, Mapping) else str(value or "nothing")

@@ -12,7 +12,7 @@ from remit.trust.drifting.drift import Drift, Side
 from remit.trust.planning.headlines import concerns, headline
 from remit.trust.planning.matching import differing
 from remit.trust.planning.plan import plain
-from remit.trust.planning.render import compact
+from remit.trust.planning.render import compact, shown
 from remit.trust.things import Value
 
 _WIDTH = 100
@@ -121,7 +121,7 @@ def _difference(before: Value, after: Value) -> str:
     if isinstance(before, tuple) and isinstance(after, tuple):
         gone, come = ([str(x) for x in one if x not in other] for one, other in ((before, after), (after, before)))
         return "; ".join(f"{sign} {compact(some)}" for sign, some in (("-", gone), ("+", come)) if some)
-    return f"`{plain(before)}` in the file, `{plain(after)}` there"
+    return f"`{shown(before)}` in the file, `{shown(after)}` there"
 
 
 def _moment(at: float) -> str:

@@ -156,7 +156,7 @@ def _paragraphs(change: Change, name: str, *, verbose: bool) -> tuple[str, ...]:
             return tuple(text for sign, some in signed if some for text in _counted(sign, some))
     if change.act is Act.CHANGE:
         return (_difference(before, after),)
-    return (_value(after if change.after else before),)
+    return (shown(after if change.after else before),)
 
 
 def _counted(sign: str, permissions: list[str]) -> tuple[str, ...]:
@@ -179,21 +179,22 @@ def _difference(before: Value, after: Value) -> str:
         return "; ".join(f"{sign} {compact(some)}" for sign, some in (("-", gone), ("+", come)) if some) or "reordered"
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-        return "; ".join(f"{name}: {_value(before.get(name))} -> {_value(after.get(name))}" for name in names)
-    return f"{_value(before)} -> {_value(after)}"
+        return "; ".join(f"{name}: {shown(before.get(name))} -> {shown(after.get(name))}" for name in names)
+    return f"{shown(before)} -> {shown(after)}"
 
 
 def _texts(value: Value) -> list[str]:
-    return [_value(each) for each in value] if isinstance(value, tuple) else [_value(value)] if value else []
+    return [shown(each) for each in value] if isinstance(value, tuple) else [shown(value)] if value else []
 
 
-def _value(value: Value) -> str:
+def shown(value: Value) -> str:
+    """A field's value in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return compact([_value(each) for each in value]) or "nothing"
+        return compact([shown(each) for each in value]) or "nothing"
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_value(value[name])}" for name in sorted(value)) or "nothing"
+        return "; ".join(f"{name}: {shown(value[name])}" for name in sorted(value)) or "nothing"
     return str(value) if value not in {None, ""} else "nothing"
 
 
