@@ -9,6 +9,8 @@ from remit.cli.output import emit, json_option, say, table
 from remit.cli.understood import understood
 from remit.sdk.sign_in import signed_in
 
+_PROJECTS = "//cloudresourcemanager.googleapis.com/projects/"
+
 
 @click.command()
 @click.argument("action")
@@ -30,6 +32,8 @@ def command(action: str, resource: str, *, as_json: bool) -> None:
         table([_row(person) for person in people])
         at = dt.datetime.fromtimestamp(found["as_of"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
         say(f"{len(people)} may do `{found['action']}` to `{found['resource']}`, as of the directory at {at} UTC")
+        if not people and str(found["resource"]).startswith(_PROJECTS):
+            say("hint: what policies permit on something in it is not in this: name it, as `projects/P/locations/L/…`")
     raise SystemExit(0 if people else 1)
 
 

@@ -64,7 +64,8 @@ def ensure(folder: Path, now: dt.datetime) -> Authority:
     Raises `SettingsInvalid` when others could read its key, `HopFailed` when it has expired, `ValueError` and `OSError`
     for files that do not hold it.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state folder: its owner's alone
+    folder.mkdir(mode=0o700, exist_ok=True)
     path, key_path = folder / "ca.pem", folder / "ca.key"
     if not path.exists():
         _make(path, key_path, now)

@@ -64,7 +64,8 @@ class OwnKeys:
         self._wall = wall
         self._seen: tuple[tuple[str, int], ...] = ()
         self._keys: tuple[OwnKey, ...] = ()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state folder: its owner's alone
+        folder.mkdir(mode=0o700, exist_ok=True)
         if not _files(folder):
             _make(folder / _FIRST)
         self.published()

@@ -82,7 +82,8 @@ def up(folder: Path, *, models: Path | None = None, empty: bool = False, deadlin
     process behind then, and when one runs there that began otherwise.
     """
     folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the state folder of an installation beside it
+    folder.mkdir(exist_ok=True, mode=0o700)
     try:
         running: Lab | None = read(folder)
     except RemitError:

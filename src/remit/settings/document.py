@@ -41,7 +41,7 @@ def load(file: Path) -> Document:
         with file.open("rb") as opened:
             text = opened.read(_MAXIMUM_BYTES + 1)
     except OSError as error:
-        hint = "name the file with `--config`, or run the command in the folder that holds `remit.yaml`"
+        hint = "name it with `--config`, run this in the folder that holds it, or begin one: `remit trust init`"
         raise SettingsInvalid((Problem(str(file), 0, 0, f"cannot be read: {error.strerror}"),), hint=hint) from error
     if len(text) > _MAXIMUM_BYTES:
         raise SettingsInvalid((Problem(str(file), 0, 0, "is larger than one megabyte"),))

@@ -3,6 +3,7 @@
 Relative paths are relative to the file. Nothing is made, opened or asked: that is `assembly`'s.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,8 @@ def _said(item: Any) -> str:
             return "is not a key that remit knows"
         case "missing":
             return "is missing"
+        case "string_pattern_mismatch" if re.search(item["ctx"]["pattern"], f"{item['input']}/"):
+            return f"`{item['input']}` has to end in `/`"
         case "string_pattern_mismatch":
             return f"`{item['input']}` does not have the form `{item['ctx']['pattern']}`"
         case _:

@@ -105,7 +105,7 @@ def test_the_version(run):
         ),
         (("login", "--url", "http://[bad"), "no installation of remit answers", "is `remit serve` running there"),
         (("login", "--url", "http://remit.example"), "would show your sign-in to the network", "https address"),
-        (("serve", "--config", "/none.yaml"), "/none.yaml: cannot be read", "name the file with `--config`"),
+        (("serve", "--config", "/none.yaml"), "/none.yaml: cannot be read", "name it with `--config`"),
         (("audit", "query", "--config", str(EXAMPLE), "--since", "soon"), "`soon` is no time", "15m"),
         (("lab", "env", "--folder", "/none"), "no lab is running in `/none`", "run `remit lab up`"),
     ],

@@ -178,6 +178,9 @@ def test_everyone_who_may(run, api):
     api.says({**WHO, "people": []})
     assert run("who", "predict", "p")[:2] == (1, "")
     assert run("who", "predict", "p", "--json")[0] == 1
+    whole = {"people": [], "resource": "//cloudresourcemanager.googleapis.com/projects/p"}
+    api.says({**WHO, **whole})
+    assert "hint: what policies permit on something in it is not in this" in run("who", "predict", "p")[2]
 
 
 def test_why(run, api):

@@ -25,7 +25,7 @@ def test_prefixes_are_read_as_they_stand(tmp_path):
     assert opened in {one.containers for one in found.credentials.azure}
 
 
-WRONG = ("", "/", "features", "../", "a/../", "/a/", "a//", '"/', "'/", "a*/", "a b/", "a%2f/", "a{/", "a\\\\/")
+WRONG = ("", "/", "../", "a/../", "/a/", "a//", '"/', "'/", "a*/", "a b/", "a%2f/", "a{/", "a\\\\/")
 
 
 @pytest.mark.parametrize("prefix", WRONG)
@@ -65,6 +65,17 @@ def test_what_is_no_prefix_is_said_where_it_stands(tmp_path, prefix):
 )
 def test_a_prefix_that_would_bind_nobody_is_refused(tmp_path, old, new, message):
     assert [said for *_, said in problems(tmp_path, changed(old, new)) if message in said]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (GRANT, f"        {BUCKET}/features: [roles/storage.objectViewer]"),
+        (LINE, f"        containers: [{FEATURES}/train]"),
+    ],
+)
+def test_a_prefix_without_its_end_is_told_so(tmp_path, old, new):
+    assert [said for *_, said in problems(tmp_path, changed(old, new)) if "has to end in `/`" in said]
 
 
 @pytest.mark.parametrize("prefix", ["contoso-fraud-test/a/", "contoso-fraud-test/a"])
