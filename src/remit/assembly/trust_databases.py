@@ -23,7 +23,10 @@ from remit.trust.settings import DatabaseRoles
 
 _SERVICE = "postgresql"
 _WITHIN = 15.0  # seconds for a login
-_HINT = "ask where `remit serve` runs, or as the administrator: `--as self`"
+_HINT = (
+    "ask where `remit serve` runs, whose first start with `gateway.databases` makes what it takes; "
+    "or as the administrator: `--as self`"
+)
 
 
 class AsDoor:
