@@ -39,7 +39,7 @@ from remit.state.settings import StateSettings
 fake_https = sys.modules["scripted_fake_https"]
 provider_module = sys.modules["scripted_provider"]
 ORIGIN = "https://remit.contoso.example"
-TIMEOUT = 0.5  # seconds, in place of five: a slow provider is one switch here
+TIMEOUT = 2.0  # seconds, in place of five: a slow provider is one switch here, a busy machine is none
 
 
 @dataclass
