@@ -87,7 +87,7 @@ def test_storage_is_tunnelled_unless_it_is_terminated(tmp_path):
         (BOARD | {"http": "http://127.0.0.1:6006/path"}, "does not have the form"),
         (BOARD | {"http": "ftp://127.0.0.1"}, "does not have the form"),
         (BOARD | {"prefix": "/Apps/"}, "does not have the form"),
-        (BOARD | {"prefix": "/apps"}, "does not have the form"),
+        (BOARD | {"prefix": "/apps"}, "`/apps` has to end in `/`"),
         (BOARD | {"audience": "https://iam.googleapis.com/x"}, "must mean nothing to Google"),
         (BOARD | {"ca_file": "x.pem"}, "shows no certificate"),
         (DIGITS | {"websockets": True}, "only a service of kind `web` has websockets"),
