@@ -86,8 +86,9 @@ _TEST = {
     "name": "what it shows, in words; unique in its file",
     "who": "a name of `people` or `workloads`",
     "does": "a method's id or an end of it that only one has, or a group",
-    "on": "a resource or a list: a project's id, `gs://BUCKET`, an account's e-mail address, a full or Google's "
-    "relative name, `remit`, or `{type, project, name}`",
+    "on": "a resource or a list: a project's id, `gs://BUCKET`, what lies below a prefix (`gs://BUCKET/PREFIX/`, "
+    "`az://ACCOUNT/CONTAINER/PREFIX/`, alone), an account's e-mail address, a full or Google's relative name, "
+    "`remit`, or `{type, project, name}`",
     "asked": "for `remit.grants.…`, the grant in question: `does`, `by` (a name), `lasting`, `break_glass`",
     "with": "the circumstances, below",
     "also": "further operations of the same request, each with `does`, `on`, `within`, `work`, `asked`",

@@ -141,6 +141,9 @@ def test_a_grant_is_born_with_a_run_and_dies_with_it(world: Any, people: People,
     grant = asked(people, "--job", "nightly")
     people.says("dana", "approve", grant)
     assert launched(world).status == 403  # it waits for its run
+    beforehand = people.says("ada", "can", "me", CREATE, TEST, "--job", "nightly")
+    assert beforehand["grants"] == [{"id": grant, "job": "nightly", "until": 0}]
+    people.says("ada", "can", "me", CREATE, TEST, code=1)
     go, script = tmp_path / "go", tmp_path / "run.py"
     script.write_text(
         "import json, pathlib, sys, time, requests\n"
@@ -159,7 +162,7 @@ def test_a_grant_is_born_with_a_run_and_dies_with_it(world: Any, people: People,
         go.touch()
         said = run.communicate(timeout=SOON)[1]
     assert run.returncode == 0, said
-    assert "1 grants begin with `nightly`" in said
+    assert "1 grant begins with `nightly`" in said
     (found,) = [one for one in _listed(people, "ada", "--all") if one["id"] == grant]
     assert found["state"] == "ended"
     again = people.at("ada").run(TEST, arguments)

@@ -13,18 +13,22 @@ from remit.model.decision import Circumstances
 from remit.model.errors import Refused
 from remit.model.identity import Identity, Kind
 from remit.model.job import NAME
+from remit.model.lifetime import ENDING
 from remit.model.reasons import Reason
 
-_RUN = "j-hypothetical"
-_RISKS = frozenset({"", "none", "low", "medium", "high"})
+RUN = "j-hypothetical"
+"""The run that is supposed where only its name is: one that would begin now."""
+
 _FORMS = {
-    "contexts": re.compile(r"c[1-9][0-9]?"),
-    "methods": re.compile(r"[A-Za-z0-9_.:-]{1,64}"),
-    "country": re.compile(r"[A-Z]{2}|"),
-    "outlived": re.compile(r"[a-z][a-z-]{0,31}"),
-    "job": re.compile(r"[A-Za-z0-9._-]{0,64}"),
-    "job_name": re.compile(rf"({NAME.pattern})?"),
+    "contexts": (re.compile(r"c[1-9][0-9]?"), "`c1` to `c99`"),
+    "methods": (re.compile(r"[A-Za-z0-9_.:-]{1,64}"), "a word as the provider says it, `mfa`"),
+    "country": (re.compile(r"[A-Z]{2}|"), "two capital letters, `DE`"),
+    "risk": (re.compile(r"|none|low|medium|high"), "`none`, `low`, `medium` or `high`"),
+    "outlived": (re.compile("|".join(ENDING)), "one of " + ", ".join(f"`{name}`" for name in ENDING)),
+    "job": (re.compile(r"[A-Za-z0-9._-]{0,64}"), "the id of a run"),
+    "job_name": (re.compile(rf"({NAME.pattern})?"), "letters, digits, `.`, `_` and `-`, at most 63"),
 }
+"""What each may be, and how people are told so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,16 @@ class Assumed:
 
     def check(self) -> None:
         """Raises `Refused` for a word that no request could come with: the policies would fail on it."""
-        for name, form in _FORMS.items():
+        for name, (form, told) in _FORMS.items():
             value = getattr(self, name)
             for word in value if isinstance(value, tuple) else (value,):
                 if not form.fullmatch(word):
-                    raise _unlike(name)
-        if self.risk not in _RISKS:
-            raise _unlike("risk")
+                    raise _unlike(name, told)
         try:
             if self.peer:
                 ip_address(self.peer)
         except ValueError:
-            raise _unlike("peer") from None
+            raise _unlike("peer", "one address, `192.0.2.7`") from None
 
     @property
     def told(self) -> Iterator[tuple[str, Any]]:
@@ -91,7 +93,7 @@ def overruling(circumstances: Circumstances, assumed: Assumed) -> Circumstances:
         circumstances,
         country=assumed.country or circumstances.country,
         risk=assumed.risk or circumstances.risk,
-        job=circumstances.job or (_RUN if assumed.job_name else ""),
+        job=circumstances.job or (RUN if assumed.job_name else ""),
         job_name=assumed.job_name or circumstances.job_name,
         outlived=circumstances.outlived | frozenset(assumed.outlived),
     )
@@ -104,9 +106,11 @@ def unsaid(identity: Identity, circumstances: Circumstances) -> Iterator[tuple[s
         yield "methods", sorted(identity.authentication.methods)
         yield "compliant", identity.device.compliant
         yield "managed", identity.device.managed
+    if identity.guest:
+        yield "home", identity.home
     yield "country", circumstances.country
     yield "risk", circumstances.risk
 
 
-def _unlike(name: str) -> Refused:
-    return Refused(Reason.REQUEST_MALFORMED, f"`{name}` is nothing that a request could come with")
+def _unlike(name: str, told: str) -> Refused:
+    return Refused(Reason.REQUEST_MALFORMED, f"`{name}` is nothing that a request could come with", hint=told)

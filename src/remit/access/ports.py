@@ -1,12 +1,12 @@
 """What the stories need from the other rooms. `None` means "not mine", an exception "mine, and broken"."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from remit.model.credential import Credential, Purpose
 from remit.model.decision import Circumstances, Verdict
 from remit.model.explanation import Explanation
-from remit.model.grant import Grant
+from remit.model.grant import Grant, Kept
 from remit.model.identity import Identity
 from remit.model.inventory import Inventory
 from remit.model.operation import Action, Request, Resource
@@ -96,6 +96,13 @@ class Grants(Protocol):
         """
 
 
+class Waiting(Protocol):
+    """grants: what was granted for a run that has not begun."""
+
+    async def waiting(self, principal: str, name: str, now: int) -> Sequence[Kept]:
+        """To a principal (`Principal.key`), for the next run of this name, at `now` (seconds); raises `Refused`."""
+
+
 class Memberships(Protocol):
     """audit: the groups and roles that decisions are taken on."""
 
@@ -133,7 +140,13 @@ class Words(Protocol):
         """A resource by its canonical name or Google's relative one, a project by its id.
 
         `gs://BUCKET`, an account's e-mail address and a service's name will do too. Raises `Refused` with
-        `RESOURCE_UNKNOWN`.
+        `RESOURCE_UNKNOWN`, and with `REQUEST_MALFORMED` for a part of a resource.
+        """
+
+    def part(self, word: str) -> tuple[Resource, str]:
+        """Likewise, or a part of a bucket or a container (`gs://BUCKET/PREFIX/`), with its prefix: empty for a whole.
+
+        Raises `Refused` with `RESOURCE_UNKNOWN`, and with `REQUEST_MALFORMED` for what is no prefix.
         """
 
 

@@ -23,7 +23,7 @@ from typing import Protocol
 from remit.access.asking import Caller
 from remit.access.case import Case, Wire, tell
 from remit.access.decide import Rooms
-from remit.access.hypothesis import Hypothesis, members
+from remit.access.hypothesis import Askable, Hypothesis, members
 from remit.access.ports import Words
 from remit.model.decision import Decision, Verdict
 from remit.model.errors import Refused
@@ -110,12 +110,14 @@ class Told:
 class Ruling:
     """What became of it; nothing did unless it is `done`.
 
-    `decision`: with an id only where one was recorded; `grants`: what is shown, or the one that it is about.
+    `decision`: with an id only where one was recorded; `grants`: what is shown, or the one that it is about;
+    `permitted`: what was asked for where nothing has to be granted for it, and nothing was.
     """
 
     decision: Decision
     done: bool = False
     grants: tuple[Told, ...] = ()
+    permitted: Wanted | None = None
 
 
 class Ask:
@@ -162,7 +164,12 @@ class Ask:
         asking = GRANTS_BREAK_GLASS if wanted.break_glass else GRANTS_REQUEST
         case.about(Operation(asking, (wanted.resource,), asked=asked))
         # c may
-        verdict, needed = await self._askable(case, action, wanted)
+        askable = await self._askable(case, action, wanted)
+        verdict = askable.verdict
+        if askable.already:
+            case.about(Operation(GRANTS_REQUEST, (wanted.resource,), asked=asked))  # whatever it was: nothing is taken
+            await case.conclude(verdict)
+            return Ruling(case.decision, done=True, permitted=wanted)
         if verdict.outcome is Outcome.PERMIT and wanted.break_glass:
             case.without_grants()
             verdict = case.judged()
@@ -171,7 +178,7 @@ class Ask:
             return Ruling(case.decision)
         # e effect
         decision = case.decision
-        kept = await self._store.ask(case.identity, wanted, needed, decision=decision.id, at=decision.at)
+        kept = await self._store.ask(case.identity, wanted, askable.needed, decision=decision.id, at=decision.at)
         if wanted.break_glass:
             words = (wanted.principal, wanted.action, wanted.resource.name, wanted.because, kept.id)
             _log.warning("break glass: `%s` takes `%s` on `%s` without waiting: %s (%s)", *words)
@@ -183,7 +190,7 @@ class Ask:
         key, because = case.identity.principal.key, wish.because.strip()
         return action, Wanted(key, action.id, resource, wish.lasting, because, wish.job, wish.break_glass)
 
-    async def _askable(self, case: Case, action: Action, wanted: Wanted) -> tuple[Verdict, int]:
+    async def _askable(self, case: Case, action: Action, wanted: Wanted) -> Askable:
         actions = members(action, self._actions, self._named())
         question = Hypothesis(self._rooms.judge, case.identity, case.decision.circumstances, wanted, actions)
         return question.askable() if len(actions) <= _FEW else await asyncio.to_thread(question.askable)

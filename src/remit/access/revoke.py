@@ -74,8 +74,8 @@ class InForce(Protocol):
 class Revoker(Protocol):
     """identity: makes it so, and waits until it is."""
 
-    async def revoke(self, revocation: Revocation, *, actor: str, decision: str) -> Acknowledgement:
-        """Returns when it holds everywhere; raises `Refused`, `NotRecorded`."""
+    async def revoke(self, revocation: Revocation, *, actor: str, name: str, decision: str) -> Acknowledgement:
+        """Returns when it holds everywhere; raises `Refused`, `NotRecorded`. `name`: of the actor, for people."""
 
     async def lift(
         self, scope: Scope, subject: str, *, because: str, actor: str, decision: str
@@ -175,7 +175,9 @@ class Revoke:
         async def effect(ruling: Ruling) -> Ruling:
             scope, subject = await self._subject(wish)
             asked = wish.revocation(scope, subject, ruling.decision.circumstances.now)
-            done = await self._revoker.revoke(asked, actor=_actor(ruling), decision=ruling.decision.id)
+            who, decision = ruling.decision.identity, ruling.decision.id
+            name = who.display if who else ""
+            done = await self._revoker.revoke(asked, actor=_actor(ruling), name=name, decision=decision)
             warning = "this is your own access" if subject == _actor(ruling) else ""
             return replace(ruling, scope=scope, subject=subject, acknowledged=done, warning=warning)
 

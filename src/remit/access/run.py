@@ -27,7 +27,7 @@ from remit.access.case import Case, Wire, tell
 from remit.access.decide import Rooms
 from remit.access.lifetime import Outlook, foresee
 from remit.access.lifetime import Work as Lasting
-from remit.access.ports import Words
+from remit.access.ports import Waiting, Words
 from remit.access.revoke import Revoker
 from remit.model.decision import Decision
 from remit.model.errors import Refused
@@ -64,11 +64,8 @@ class Store(Protocol):
     async def lasted(self, principal: str, project: str, name: str) -> Sequence[int]:
         """Seconds that the latest runs like this one took."""
 
-    async def waiting(self, principal: str, name: str, now: int) -> Sequence[int]:
-        """Seconds that each of the grants is for which wait for a run of this name."""
 
-
-class Grants(Protocol):
+class Grants(Waiting, Protocol):
     """grants: what runs have. As `remit.grants.store.GrantStore`."""
 
     async def start(self, who: Identity, job: str, name: str, *, at: int) -> tuple[str, ...]:
@@ -189,7 +186,7 @@ class Jobs:
             return
         because = "the run is over"
         asked = Revocation(Scope.JOB, run.id, locked=True, until=until, source=ENDED_RUN, because=because)
-        await self._keep.revoker.revoke(asked, actor=who.principal.key, decision="")
+        await self._keep.revoker.revoke(asked, actor=who.principal.key, name=who.display, decision="")
 
     async def _outlook(self, case: Case, begin: Begin, resource: Resource | None) -> Outlook:
         """Steps c0 and c; without a project nobody is asked, and only the hops are told."""
@@ -199,7 +196,7 @@ class Jobs:
         waiting: Sequence[int] = ()
         if begin.name:
             lasting = lasting or usually(await self._keep.runs.lasted(key, project, begin.name))
-            waiting = await self._keep.runs.waiting(key, begin.name, now)
+            waiting = [kept.wanted.lasting for kept in await self._keep.grants.waiting(key, begin.name, now)]
         rests = Rests(grants=now + min(waiting) if waiting else 0)
         seen = replace(case.decision.circumstances, job=begin.job, job_name=begin.name)
         if resource is None:

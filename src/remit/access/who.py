@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from remit.access.asking import Caller, asked, drafted, known
-from remit.access.assumed import PLAIN, Assumed, overruling, supposing, unsaid
+from remit.access.assumed import PLAIN, RUN, Assumed, overruling, supposing, unsaid
 from remit.access.decide import Rooms, refusal, surroundings, unanswered
 from remit.access.people import LIFE, find, of
-from remit.access.ports import Directory, Words
-from remit.model.decision import Circumstances, Decision, Verdict
+from remit.access.ports import Directory, Waiting, Words
+from remit.model.decision import Circumstances, Decision, Verdict, relied_on
 from remit.model.errors import Refused
+from remit.model.grant import Grant
 from remit.model.identity import Identity, Kind
 from remit.model.inventory import Account, Inventory
 from remit.model.job import ASKED_OUTSIDE, job, parted
@@ -70,11 +71,16 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Somebody who was asked about, and what the policies say. `ways`: names of the groups, or the run, on each way."""
+    """Somebody who was asked about, and what the policies say.
+
+    `ways`: names of the groups, or the run, on each way; `grants`: that a permit rests on, as of the run that is
+    supposed where they wait for one of its name.
+    """
 
     identity: Identity
     verdict: Verdict
     ways: tuple[tuple[str, ...], ...] = ()
+    grants: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Answer:
     """What became of a question. Nothing was told unless the decision is a permit.
 
     `full`: whether policies may be named; `as_of`: when the directory was read, epoch seconds, 0 when it was not asked;
-    `told`: what was assumed, by name.
+    `told`: what was assumed, by name; `within`: the prefix in the resource below which was asked, empty for all of it.
     """
 
     decision: Decision
@@ -92,17 +98,21 @@ class Answer:
     full: bool = False
     as_of: int = 0
     told: tuple[tuple[str, Any], ...] = ()
+    within: str = ""
 
 
 class Who:
     """Both questions; neither raises, since whatever goes wrong is a refusal with a reason."""
 
-    def __init__(self, rooms: Rooms, words: Words, directory: Directory, policies: Policies, lately: Lately) -> None:
+    def __init__(  # noqa: PLR0917 - one for each part of the house
+        self, rooms: Rooms, words: Words, directory: Directory, policies: Policies, lately: Lately, waiting: Waiting
+    ) -> None:
         self._rooms = rooms
         self._words = words
         self._directory = directory
         self._policies = policies
         self._lately = lately
+        self._waiting = waiting
 
     async def can(self, caller: Caller, asking: Asking) -> Answer:
         """Whether somebody may do something."""
@@ -134,37 +144,39 @@ class Who:
     async def _tell(self, caller: Caller, asking: Asking, question: str) -> Answer:
         placeholder = Request((Operation(ACCESS_QUERY, (INSTALLATION,)),))
         method, path = _WIRE[question]
-        decision = drafted(self._rooms, caller, placeholder, method=method, path=path)
+        decision = draft = drafted(self._rooms, caller, placeholder, method=method, path=path)
         try:
+            identity = await known(self._rooms, caller)  # whoever is nobody learns nothing of which names are known
+            decision = replace(draft, id="")  # what is refused from here on is on no record, until it is put to policy
             asking.assumed.check()
             if question == "can" and not asking.who:
-                return await self._myself(caller, asking, decision)
-            await known(self._rooms, caller)  # whoever is nobody learns nothing of which names are known
-            request = Request((Operation(ACCESS_QUERY, self._touched(asking)),))
-            decision = await asked(self._rooms, caller, request, method=method, path=path)
+                return await self._myself(identity, asking, decision)
+            decision = await asked(self._rooms, caller, self._touched(asking), method=method, path=path)
             if not decision.permitted:
                 return Answer(decision)
             return await (self._other if question == "can" else self._everybody)(asking, decision)
         except Refused as refused:
             return Answer(replace(decision, verdict=refusal(refused)))
         except Exception as error:  # noqa: BLE001 - fail closed: what no step foresaw is a refusal
-            return Answer(unanswered(decision, error))
+            return Answer(unanswered(decision if decision.id else draft, error))
 
-    async def _myself(self, caller: Caller, asking: Asking, draft: Decision) -> Answer:
+    async def _myself(self, identity: Identity, asking: Asking, draft: Decision) -> Answer:
         """About oneself, as the token and the address say: the caller's own view, and nothing is recorded of it.
 
         What may be supposed is what the caller could do something about, as in `explain`: never a lesser risk.
         """
-        identity = await known(self._rooms, caller)
         if asking.assumed.risk:
             hint = "who may ask about others can name you, and suppose it"
             raise Refused(Reason.REQUEST_MALFORMED, "how risky your own sign-in is cannot be supposed", hint=hint)
         action, resource, request = self._request(asking)
         seen = replace(draft.circumstances, job=asking.assumed.job)
         identity, circumstances = self._supposed(identity, seen, asking.assumed)
+        circumstances = await self._beginning(identity, circumstances)
         verdict = self._rooms.judge.decide(identity, request, circumstances)
         decision = replace(draft, identity=identity, verdict=_ANSWERED)
-        return Answer(decision, action, resource, (Subject(identity, verdict),), told=tuple(asking.assumed.told))
+        subject = Subject(identity, verdict, grants=relied_on(verdict, circumstances))
+        told = tuple(asking.assumed.told)
+        return Answer(decision, action, resource, (subject,), told=told, within=request.first.within)
 
     async def _other(self, asking: Asking, decision: Decision) -> Answer:
         action, resource, request = self._request(asking)
@@ -173,11 +185,13 @@ class Who:
         account, identity = find(asking.who, inventory, lately, decision.circumstances.now)
         plain = _plain(decision.circumstances, asking.assumed.job)
         identity, circumstances = self._supposed(identity, plain, asking.assumed)
+        circumstances = await self._beginning(identity, circumstances)
         verdict = self._judged(account, identity, request, circumstances)
         ways = self._ways(account, verdict, inventory) + self._way_in(identity, verdict, circumstances.job_name)
-        subject = Subject(identity, verdict, ways)
+        subject = Subject(identity, verdict, ways, relied_on(verdict, circumstances))
         told = tuple({**dict(asking.assumed.told), **dict(unsaid(identity, circumstances))}.items())
-        return Answer(decision, action, resource, (subject,), full=True, as_of=inventory.at, told=told)
+        within = request.first.within
+        return Answer(decision, action, resource, (subject,), full=True, as_of=inventory.at, told=told, within=within)
 
     async def _everybody(self, asking: Asking, decision: Decision) -> Answer:
         action, resource, request = self._request(asking)
@@ -189,7 +203,8 @@ class Who:
             if verdict.outcome is not Outcome.DENY
         ]
         subjects.sort(key=lambda one: (_ORDER.index(one.verdict.outcome), one.identity.display))
-        return Answer(decision, action, resource, tuple(subjects), full=True, as_of=inventory.at)
+        within = request.first.within
+        return Answer(decision, action, resource, tuple(subjects), full=True, as_of=inventory.at, within=within)
 
     async def _each(
         self, request: Request, inventory: Inventory, plain: Circumstances, *, granted: bool = True
@@ -217,6 +232,15 @@ class Who:
         """Step c0: the surroundings of the address that is supposed, then what is supposed in their place."""
         circumstances = replace(circumstances, peer=assumed.peer or circumstances.peer)
         return supposing(identity, assumed), overruling(surroundings(self._rooms, identity, circumstances), assumed)
+
+    async def _beginning(self, identity: Identity, circumstances: Circumstances) -> Circumstances:
+        """Step c0, of a run that would begin now: what waits for one of its name would be its own."""
+        if circumstances.job != RUN or not circumstances.job_name:
+            return circumstances
+        now = circumstances.now
+        kept = await self._waiting.waiting(identity.principal.key, circumstances.job_name, now)
+        begun = (replace(one.grant, since=now, until=now + one.wanted.lasting, job=RUN) for one in kept)
+        return replace(circumstances, grants=(*circumstances.grants, *begun))
 
     def _judged(
         self, account: Account | None, identity: Identity, request: Request, circumstances: Circumstances
@@ -249,19 +273,22 @@ class Who:
         named = self._policies.jobs(frozenset(policy.id for policy in verdict.policies))
         return ((f"run {run}",),) if job(identity.principal.key, run) in named else ()
 
-    def _touched(self, asking: Asking) -> tuple[Resource, ...]:
-        """All that an answer tells something of: the resource, and the account that the work would run as."""
-        words = (asking.resource, *filter(None, (asking.assumed.acts_as,)))
-        return tuple(dict.fromkeys(map(self._words.resource, words)))
+    def _touched(self, asking: Asking) -> Request:
+        """About all that an answer tells something of: the resource, and the account that the work would run as."""
+        resource, within = self._words.part(asking.resource)
+        about = [Operation(ACCESS_QUERY, (resource,), within=within)]
+        if asking.assumed.acts_as:
+            about.append(Operation(ACCESS_QUERY, (self._words.resource(asking.assumed.acts_as),)))
+        return Request(tuple(dict.fromkeys(about)))
 
     def _request(self, asking: Asking) -> tuple[Action, Resource, Request]:
         """The operation, and beside it the account that it would run as.
 
         A whole action group stands for those of its members that no policy names: of the others each has its answer.
         """
-        action, resource = self._words.action(asking.action), self._words.resource(asking.resource)
+        action, (resource, within) = self._words.action(asking.action), self._words.part(asking.resource)
         email = asking.assumed.acts_as
-        operations: tuple[Operation, ...] = (Operation(action, (resource,), acts_as=email),)
+        operations: tuple[Operation, ...] = (Operation(action, (resource,), acts_as=email, within=within),)
         if email:
             operations += (Operation(self._words.action(_ACT_AS), (self._words.resource(email),)),)
         return action, resource, Request(operations)

@@ -75,6 +75,7 @@ def _question(question: QuestionTold) -> dict[str, Any]:
     return {
         "action": question.operation.action.id,
         "resource": question.resource.name,
+        "within": question.operation.within,
         "allowed": question.allowed,
         "policies": [_policy(told) for told in question.policies],
     }

@@ -2,6 +2,7 @@
 
 `GET /v1/grants`, with `all=1` also what is over. `POST /v1/grants` takes `{"ask": {"action", "resource", "for",
 "because", "job"?, "break_glass"?}}`, or `{"grant", "say": "approve|deny|withdraw|review", "because"?, "digest"?}`.
+What was asked for and is permitted already is answered with `permitted` in place of `grant`: nothing was asked for.
 All times are seconds. `decision` is empty where nobody had to be asked: withdrawing one's own. Errors have the form of
 the other endpoints.
 A browser's session may ask as well, and change something only from our own pages (RFC 6265bis section 8.8).
@@ -13,10 +14,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from remit.access.assumed import RUN
 from remit.access.request import Ask, Ruling, Said, Told, Wish
 from remit.arbiter.documents import caller, checked, document, malformed, plain, refused, wrong
+from remit.model.decision import Decision, relied_on
 from remit.model.errors import Refused
-from remit.model.grant import Step
+from remit.model.grant import Grant, Step, Wanted
 
 _ASK = {"action": str, "resource": str, "for": int, "because": str, "job": str, "break_glass": bool}
 _ASK_NEEDS = frozenset({"action", "resource", "for", "because"})
@@ -45,7 +48,13 @@ class Grants:
             return wrong(refusal)
         ruling = await (self._story.say(asker, asked) if isinstance(asked, Said) else self._story.ask(asker, asked))
         found = {"grant": shown(ruling.grants[0], ruling)} if ruling.grants else {}
+        found |= {"permitted": _permitted(ruling.permitted, ruling.decision)} if ruling.permitted else {}
         return _answer(ruling, {"decision": ruling.decision.id, **found})
+
+
+def held(grant: Grant) -> dict[str, Any]:
+    """A grant that a permit rests on; `until` is 0 while it waits for a run of its name to begin."""
+    return {"id": grant.id, "job": grant.wanted.job, "until": 0 if grant.job == RUN else grant.until}
 
 
 def shown(told: Told, ruling: Ruling) -> dict[str, Any]:
@@ -94,6 +103,17 @@ def _words(found: Any) -> Wish | Said:
     if said["say"] not in _WORDS:
         raise malformed(f"`say` is one of {', '.join(f'`{word}`' for word in _WORDS)}")
     return Said(said["grant"], _WORDS[said["say"]], said.get("because", ""), said.get("digest", ""))
+
+
+def _permitted(wanted: Wanted, decision: Decision) -> dict[str, Any]:
+    """What was asked for and needs no grant, and the grants by which it is permitted, if any."""
+    return {
+        "principal": wanted.principal,
+        "name": decision.identity.display if decision.identity else "",
+        "action": wanted.action,
+        "resource": wanted.resource.name,
+        "grants": [held(grant) for grant in relied_on(decision.verdict, decision.circumstances)],
+    }
 
 
 def _answer(ruling: Ruling, found: Mapping[str, Any]) -> JSONResponse:

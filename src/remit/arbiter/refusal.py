@@ -35,7 +35,8 @@ def message(decision: Decision) -> str:
     verdict = decision.verdict
     said = verdict.reasons[0].sentence + (f": {verdict.detail}" if verdict.detail else "")
     todo = hint(decision)
-    return f"remit: {said} (decision {decision.id})" + (f"; {todo}" if todo else "")
+    named = f" (decision {decision.id})" if decision.id else ""  # of a question that is on no record there is none
+    return f"remit: {said}{named}" + (f"; {todo}" if todo else "")
 
 
 def hint(decision: Decision) -> str:
@@ -74,7 +75,7 @@ def headers(decision: Decision, location: str = "") -> dict[str, str]:
     """
     code, _ = _GRPC[status(decision)]
     result = {
-        "x-remit-decision": decision.id,
+        **({"x-remit-decision": decision.id} if decision.id else {}),
         "x-remit-reason": str(decision.verdict.reasons[0]),
         "x-remit-grpc-status": str(code),
         "x-remit-grpc-message": quote(message(decision), safe=_UNESCAPED),

@@ -3,7 +3,7 @@
 `POST /v1/can` takes one JSON object, `{"action": …, "resource": …}` with `who` and `with` beside it; `GET /v1/who`
 takes `action` and `resource`. An action group stands for those of its members that no policy names. What an answer
 discloses is the story's word (`access.who`): policies are named only to those who may ask about others. Errors have the
-form of the other endpoints, and name the decision.
+form of the other endpoints, and name the decision where one is on record.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from remit.access.assumed import Assumed
 from remit.access.who import Answer, Asking, Subject, Who
 from remit.arbiter.documents import answered, caller, checked, document, malformed, printable, query, wrong
+from remit.arbiter.grants import held
 from remit.model.errors import Refused
 from remit.model.outcome import Outcome
 
@@ -76,7 +77,6 @@ def _about_one(answer: Answer) -> dict[str, Any]:
     verdict = subject.verdict
     wanted = verdict.outcome is Outcome.STEP_UP
     return {
-        **({} if answer.full else {"decision": ""}),  # of oneself nothing is recorded
         **_asked(answer),
         "outcome": str(verdict.outcome),
         "reasons": [str(reason) for reason in verdict.reasons],
@@ -85,6 +85,7 @@ def _about_one(answer: Answer) -> dict[str, Any]:
         "who": {"principal": subject.identity.principal.key, "name": subject.identity.display},
         "assumed": dict(answer.told),
         "ways": [list(way) for way in subject.ways],
+        "grants": [held(grant) for grant in subject.grants],
         **({"policies": [policy.id for policy in verdict.policies]} if answer.full else {}),
     }
 
@@ -101,6 +102,7 @@ def _asked(answer: Answer) -> dict[str, Any]:
     return {
         "action": answer.action.id if answer.action else "",
         "resource": answer.resource.name if answer.resource else "",
+        "within": answer.within,
     }
 
 
@@ -110,6 +112,7 @@ def _row(subject: Subject) -> dict[str, Any]:
         "principal": principal.key,
         "name": subject.identity.display,
         "kind": str(principal.kind),
+        "guest": subject.identity.guest,
         "outcome": str(verdict.outcome),
         "reasons": [str(reason) for reason in verdict.reasons],
         "challenge": verdict.challenge,

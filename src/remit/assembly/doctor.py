@@ -17,6 +17,7 @@ from remit.assembly.doctor_access import Access
 from remit.assembly.doctor_checks import Check, State
 from remit.assembly.doctor_scratch import Scratch
 from remit.credentials.hop import cloud_client
+from remit.model.counts import counted
 from remit.model.errors import HopFailed, RemitError, SettingsInvalid, TrustBroken
 from remit.model.secret import UnverifiedToken
 from remit.settings.read import Settings, read
@@ -108,7 +109,8 @@ def _file(settings: Settings) -> Iterator[Check]:
     if pending:
         yield Check("file", settings.file.name, State.FAIL, f"{', '.join(pending)}: not registered yet", _APPLY)
     else:
-        yield Check("file", settings.file.name, State.PASS, f"{len(settings.estate.projects)} projects, all ids known")
+        said = f"{counted(len(settings.estate.projects), 'project')}, all ids known"
+        yield Check("file", settings.file.name, State.PASS, said)
     try:
         rooms.judge(settings)
     except SettingsInvalid as error:
@@ -147,7 +149,8 @@ def _verified(report: Report) -> Iterator[Check]:
         yield Check("hops", name, State.FAIL, hop.said, hop.cure)
     if len(broken) < len(report.hops):
         walked = sum(hop.walked and hop.holds for hop in report.hops)
-        yield Check("hops", "walked", State.PASS, f"{walked} of {len(report.hops)} hops were walked and hold")
+        said = f"{walked} of {counted(len(report.hops), 'hop')} walked and found to hold"
+        yield Check("hops", "walked", State.PASS, said)
     if report.findings:
         kinds = {kind: sum(each.kind == kind for each in report.findings) for kind in ("missing", "excess", "clash")}
         said = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)

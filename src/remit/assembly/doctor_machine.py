@@ -22,6 +22,7 @@ import httpx
 
 from remit.assembly.doctor_checks import Check, State
 from remit.identity.tokens.claims import SKEW
+from remit.model.counts import counted
 
 _PATIENCE = 10.0  # seconds for one server
 _ROOM = 1 << 30  # bytes: weeks of records of a small team, and time to notice
@@ -179,7 +180,8 @@ def servers(found: Sequence[Met]) -> Iterator[Check]:
         yield Check("machine", "servers", State.FAIL, f"{names}: {trouble}", cure)
     count = sum(not one.trouble for one in found)
     if count:
-        yield Check("machine", "servers", State.PASS, f"{count} of {len(found)} servers of the clouds answer")
+        said = f"the clouds answer at {count} of {counted(len(found), 'server')}"
+        yield Check("machine", "servers", State.PASS, said)
 
 
 def clock(found: Sequence[Met]) -> Check:

@@ -17,7 +17,7 @@ from remit.model.snapshot import FactsUnreadable
 from remit.policy.book import Book, load
 from remit.policy.lint import Policy
 from remit.policy.source import TESTS, Folder, PolicyFile
-from remit.policy.trials.cases import Case, World, read
+from remit.policy.trials.cases import HINT, Case, World, read
 from remit.policy.trials.coverage import Coverage, measure
 from remit.policy.trials.trial import Result, run
 from remit.policy.use.findings import Finding, Kind, Rule, Severity, idle, nested, unknown
@@ -88,11 +88,11 @@ def checked(settings: Settings, since: int, *, offline: bool) -> Checked:
     try:
         firings = _firings(settings)
     except SettingsInvalid as error:
-        return Checked(_invalid((*error.problems, *_problems_of_tests(settings))))
+        return Checked(_invalid((*error.problems, *_problems_of_tests(settings)), error.hint))
     try:
         found = _cases(settings, _rules_of(firings))
     except SettingsInvalid as error:
-        found, broken = (), _invalid(error.problems)
+        found, broken = (), _invalid(error.problems, error.hint)
     else:
         broken = ()
     usage = look(firings, ((case.identity, case.request, case.circumstances) for case in found))
@@ -140,8 +140,10 @@ def _documents(settings: Settings) -> tuple[Document, ...]:
             found.append(parse(str(file), file.read_bytes()))
         except SettingsInvalid as error:
             problems += error.problems
+        except OSError as error:
+            problems.append(Problem(str(file), 0, 0, f"cannot be read: {error.strerror}"))
     if problems:
-        raise SettingsInvalid(tuple(problems))
+        raise SettingsInvalid(tuple(problems), hint=HINT)
     return tuple(found)
 
 
@@ -214,8 +216,8 @@ def _asked(decisions: Decisions) -> Iterator[Asked]:
             yield taken.identity, taken.request, taken.circumstances
 
 
-def _invalid(problems: Iterable[Problem]) -> tuple[Finding, ...]:
-    return tuple(Finding(Severity.ERROR, Kind.INVALID, problem) for problem in problems)
+def _invalid(problems: Iterable[Problem], hint: str) -> tuple[Finding, ...]:
+    return tuple(Finding(Severity.ERROR, Kind.INVALID, problem, hint=hint) for problem in problems)
 
 
 def _place(finding: Finding) -> tuple[str, int, int]:

@@ -69,10 +69,10 @@ def questions(  # noqa: PLR0917 - one for each part of the house
     """Fits the stories together. `reader`: an engine that reads."""
     words, origin = Words(settings.estate), settings.identity.sessions.origin
     directory = KeptInventory(settings.identity.entra.tenant, reader, reader)
-    who = Who(fitted, words, directory, named, Lately(reader))
+    store = GrantStore(reader, keeping.recorder)
+    who = Who(fitted, words, directory, named, Lately(reader), store)
     explainer = Explainer(_books(settings, judge, reader), settings.estate, actions())
     explain = Explain(fitted, _remembered(reader), explainer, directory, who.approvers)
-    store = GrantStore(reader, keeping.recorder)
     ask = Ask(
         fitted,
         words,

@@ -71,6 +71,7 @@ class Plane:
         self._arbiter = ArbiterProcess(settings)
         self._door = sql.DoorProcess(settings)
         self._leaving = False
+        self._policies = ""
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Runs until `stop` is set; whether another program is to go on in its place.
@@ -86,7 +87,8 @@ class Plane:
 
     async def _run(self, stop: asyncio.Event) -> bool:
         settings = self._settings
-        rooms.judge(settings)  # policies that are not good: refuse to start, with every problem
+        # policies that are not good: refuse to start, with every problem
+        self._policies = rooms.judge(settings).policy_version
         evidence.install(settings)
         sql.install(settings)
         own = settings.gateway.runtime.parent / "serve.pid"
@@ -104,16 +106,24 @@ class Plane:
         return self._leaving
 
     async def reload(self, stop: asyncio.Event) -> None:
-        """Looks at what is configured now, and if it is good, makes room for a program that runs with it."""
+        """Looks at what is configured now, and if it is good, makes room for a program that runs with it.
+
+        What comes of it is said, also when nothing has changed.
+        """
         try:
             settings = read(self._settings.file)
-            rooms.judge(settings)
+            policies = rooms.judge(settings).policy_version
             await Envoy(gateway_settings(settings)).validate()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with what is new, what runs goes on
-            _log.error("the new configuration is not taken, the old one stays: %s", error or type(error).__name__)
+            why = str(error) or type(error).__name__
+            _log.error("SIGHUP: the new configuration is not taken, the old one stays: %s", why)
             return
         if stop.is_set():  # told to end meanwhile
             return
+        changed = [f"`{name}`" for name in settings.changed(self._settings)]
+        changed += [f"the policies (now {policies})"] if policies != self._policies else []
+        said = f"{', '.join(changed)} changed" if changed else "nothing changed in `remit.yaml` and the policies"
+        _log.warning("SIGHUP: %s since this program began; the one that is installed now takes over", said)
         self._leaving = True
         stop.set()
 
@@ -127,7 +137,7 @@ class Plane:
             await self._arbiter.end()
 
     def reopen(self) -> None:
-        """Makes Envoy open its access log anew; raises `ProcessLookupError` when there is no Envoy."""
+        """As `Envoy.reopen`; raises `ProcessLookupError` when there is no Envoy."""
         self._envoy.reopen()
 
     async def _serve(self, keys: KeyRing, stop: asyncio.Event) -> None:
@@ -211,6 +221,7 @@ def serve_arbiter(settings: Settings, *, stand_by: bool = False) -> None:
     async def run(stop: asyncio.Event) -> None:
         retire = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(RETIRE, retire.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing_new)
         await arbiter.run(settings, stop, retire)
 
     asyncio.run(_until_told(run))
@@ -225,9 +236,15 @@ def serve_databases(settings: Settings) -> None:
     async def run(stop: asyncio.Event) -> None:
         retire = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(RETIRE, retire.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing_new)
         await sql.run(settings, stop, retire)
 
     asyncio.run(_until_told(run))
+
+
+def _nothing_new() -> None:
+    """SIGHUP to a part that runs alone: it would end by it, and cannot replace itself."""
+    _log.warning("SIGHUP changes nothing here: this part reads remit.yaml when it starts; end it and start it anew")
 
 
 def _hung_up(end: BinaryIO) -> bool:

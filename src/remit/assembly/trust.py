@@ -93,12 +93,22 @@ class PolicyWants:
         """IAM permissions of what the policy permits this role and these groups, at their strongest.
 
         People and workloads may hold one role: what either is permitted, the account must be able to do. `granted`:
-        with whatever can be granted just in time, else as things stand. Worked out once.
+        with whatever can be granted just in time, else as things stand.
         """
+        least = Reach.GRANTED if granted else Reach.ALWAYS
+        reaches = self._reaches(role, groups, project)
+        return frozenset(self._served[name].permission for name, reach in reaches.items() if reach >= least)
+
+    def methods(self, role: str, groups: frozenset[str], project: str) -> frozenset[tuple[str, str]]:
+        """Likewise, whatever can be granted among it: each IAM permission with a method that needs it."""
+        reaches = self._reaches(role, groups, project)
+        return frozenset((self._served[name].permission, name) for name, reach in reaches.items() if reach)
+
+    def _reaches(self, role: str, groups: frozenset[str], project: str) -> Mapping[str, Reach]:
+        """Method → how far the policy goes with it. Worked out once."""
         if (role, groups, project) not in self._known:
             self._known[role, groups, project] = self._permitted(role, groups, project)
-        least = Reach.GRANTED if granted else Reach.ALWAYS
-        return frozenset(name for name, reach in self._known[role, groups, project].items() if reach >= least)
+        return self._known[role, groups, project]
 
     def _permitted(self, role: str, groups: frozenset[str], project: str) -> Mapping[str, Reach]:
         found = self._estate.project(project)
@@ -107,14 +117,14 @@ class PolicyWants:
         resource = Resource("Project", f"//cloudresourcemanager.googleapis.com/projects/{found.id}", found.id)
         ground, reaches = self._judge.book.ground, dict[str, Reach]()
         holders = self._holders(role, groups)
-        permissions = dict.fromkeys(sorted(self.governed()), Reach.NEVER)
+        methods = dict[str, Reach]()
         for action in self._served.values():
             # all that the engine knows by one name are one question to it: nothing else of these requests differs
             known = ground.action(action.id, action.group)["id"]
             if known not in reaches:
                 reaches[known] = self._furthest(holders, action, resource)
-            permissions[action.permission] = max(permissions[action.permission], reaches[known])
-        return permissions
+            methods[action.id] = reaches[known]
+        return methods
 
     def governed_on_buckets(self) -> frozenset[str]:
         """IAM permissions of what tokens for buckets are good for."""

@@ -18,11 +18,17 @@ from remit.sql.ports import Admission
 from remit.sql.protocol import Failure
 from remit.sql.settings import Target
 from remit.sql.upstream import log_in
+from remit.trust.clouds.port import NotSetUp
 from remit.trust.clouds.sql_login import address
 from remit.trust.settings import DatabaseRoles
 
 _SERVICE = "postgresql"
 _WITHIN = 15.0  # seconds for a login
+_NO_DOOR = (
+    "write where Remit's door listens, as `gateway: {databases: 127.0.0.1:5433}`, start `remit serve`, and give the "
+    "database `ca.pem` of the folder `databases` in `state.folder` (docs/databases.md); the administrator can look "
+    "before: `--as self`"
+)
 _HINT = (
     "ask where `remit serve` runs, whose first start with `gateway.databases` makes what it takes; "
     "or as the administrator: `--as self`"
@@ -37,10 +43,13 @@ class AsDoor:
 
     @contextlib.asynccontextmanager
     async def __call__(self, one: DatabaseRoles) -> AsyncIterator[Mapping[str, str]]:
-        """As the first role; raises `TrustBroken` where this machine has not what it takes."""
+        """As the first role; raises `TrustBroken` where this machine has not what it takes, `NotSetUp` where none."""
         role = one.roles[0]
         async with rooms.open_hops(self._settings) as hops:
             secret = await _secret(self._settings, hops, one, role)
+        if secret is None and self._settings.sql is None and not one.clients:
+            said = f"the database `{one.name}` is not set up: remit.yaml has no `gateway.databases`"
+            raise NotSetUp(said, hint=_NO_DOOR)
         if secret is None:
             raise TrustBroken(f"this machine cannot log in to the database `{one.name}` as Remit does", hint=_HINT)
         if one.clients:

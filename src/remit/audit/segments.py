@@ -15,6 +15,7 @@ from remit.audit.canonical import ENTRY_LIMIT, canonical_row
 from remit.audit.spool import Spool
 from remit.audit.store import SegmentStore
 from remit.audit.tlog import Edge, leaf_hash
+from remit.model.counts import counted
 from remit.model.errors import EvidenceBroken
 from remit.model.record import Value
 
@@ -167,7 +168,7 @@ def _check_segment(manifest: _Manifest, reader: SegmentReader) -> str:
         return _check_kept(manifest, reader.store)
     waiting = reader.spool.pending().get(manifest.number)
     if waiting is None:
-        return f"its {manifest.rows} rows are missing"
+        return f"its {counted(manifest.rows, 'row is', 'rows are')} missing"
     log = LogPass()
     for _ in log.read(waiting):
         pass
@@ -183,7 +184,7 @@ def _check_kept(manifest: _Manifest, store: SegmentStore) -> str:
     except EvidenceBroken as error:
         return error.message
     if edge.size != manifest.rows:
-        return f"it has {edge.size} rows, {manifest.rows} were sealed"
+        return f"it has {counted(edge.size, 'row')}, {manifest.rows} were sealed"
     return "" if edge.root().hex() == manifest.root else "its rows are not what was sealed"
 
 

@@ -22,6 +22,7 @@ from remit.audit.canonical import canonical_entry
 from remit.audit.note import Checkpoint, Verifier, open_checkpoint
 from remit.audit.segments import SegmentReader, check_segments
 from remit.audit.tlog import Edge, consistency_proof, leaf_hash, root_of, verify_consistency
+from remit.model.counts import counted
 from remit.model.errors import EvidenceBroken
 
 _BATCH = 5_000
@@ -167,7 +168,7 @@ def _check_checkpoints(
             yield Finding(place, error.message)
             continue
         if checkpoint.size != size or not 0 < size <= len(leaves):
-            yield Finding(place, f"{_SIZE} {checkpoint.size} entries, the ledger has {len(leaves)}")
+            yield Finding(place, f"{_SIZE} {_entries(checkpoint.size)}, the ledger has {len(leaves)}")
             continue
         for leaf in leaves[edge.size : size]:
             edge.append(leaf)
@@ -185,7 +186,7 @@ def _shortened(findings: Iterable[Finding]) -> Iterator[Finding]:
             later[kind] += 1
     for kind, finding in first.items():
         count = later[kind]
-        more = f", and {count} later checkpoint{'s' if count > 1 else ''}" if count else ""
+        more = f", and {counted(count, 'later checkpoint')}" if count else ""
         yield replace(finding, message=finding.message + more)
 
 
@@ -199,7 +200,7 @@ def _check_head(note: str, leaves: Sequence[bytes], verifiers: Sequence[Verifier
         yield Finding("ledger", f"its last checkpoint does not hold: {error.message}")
         return
     if checkpoint.size != len(leaves):
-        yield Finding("ledger", f"its last checkpoint covers {checkpoint.size} entries, there are {len(leaves)}")
+        yield Finding("ledger", f"its last checkpoint covers {_entries(checkpoint.size)}, there are {len(leaves)}")
     elif checkpoint.root != root_of(leaves):
         yield Finding("ledger", "its entries do not make the root that its last checkpoint signed")
 
@@ -212,7 +213,7 @@ def _check_earlier(note: str, leaves: Sequence[bytes], verifiers: Sequence[Verif
         yield Finding("earlier checkpoint", error.message)
         return
     if old.size > len(leaves):
-        yield Finding("earlier checkpoint", f"it covers {old.size} entries, the ledger has only {len(leaves)}")
+        yield Finding("earlier checkpoint", f"it covers {_entries(old.size)}, the ledger has only {len(leaves)}")
     elif not _grew(old, leaves):
         yield Finding("earlier checkpoint", "the ledger is not a continuation of it: history was rewritten")
 
@@ -220,3 +221,7 @@ def _check_earlier(note: str, leaves: Sequence[bytes], verifiers: Sequence[Verif
 def _grew(old: Checkpoint, leaves: Sequence[bytes]) -> bool:
     proof = consistency_proof(leaves, old.size)
     return verify_consistency(old.size, len(leaves), old.root, root_of(leaves), proof)
+
+
+def _entries(number: int) -> str:
+    return counted(number, "entry", "entries")

@@ -8,6 +8,7 @@ import click
 
 from remit.cli.output import emit, json_option, say, table
 from remit.cli.serve import config_option
+from remit.model.counts import counted
 from remit.model.errors import RemitError
 
 _MICROSECONDS = 1_000_000
@@ -58,7 +59,7 @@ def query(config: Path, since: str, until: str, limit: int, *, everything: bool,
             {
                 "time": dt.datetime.fromtimestamp(row.time / _MICROSECONDS, dt.UTC).strftime("%Y-%m-%d %H:%M:%S"),
                 "what": row.kind if row.kind != "access" else f"access {row.status}",
-                "who": row.name or "-",
+                "who": row.name or row.principal or "-",
                 "action": row.action.removeprefix("aiplatform.projects.locations.") or "-",
                 "resource": row.resource.rpartition("/projects/")[2] or row.resource or "-",
                 "outcome": row.outcome or "-",
@@ -68,7 +69,7 @@ def query(config: Path, since: str, until: str, limit: int, *, everything: bool,
             for row in rows
         ]
     )
-    say(f"{len(rows)} rows")
+    say(counted(len(rows), "row"))
 
 
 @command.command()
@@ -108,7 +109,8 @@ def verify(config: Path, keys: tuple[str, ...], earlier: Path | None, nodes: tup
     if as_json:
         emit({"passed": report.passed, **asdict(report)})
     else:
-        say(f"{report.entries} records, {report.segments} segments with {report.rows} access events")
+        records, segments = counted(report.entries, "record"), counted(report.segments, "segment")
+        say(f"{records}, {segments} with {counted(report.rows, 'access event')}")
         for finding in report.findings:
             say(f"broken: {finding}")
         say("the evidence holds" if report.passed else "the evidence does not hold")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from remit.cli.output import emit, json_option, say, table
+from remit.model.counts import counted
 
 if TYPE_CHECKING:
     from remit.catalogue import Row
@@ -28,7 +29,7 @@ def command(text: str, *, served: bool, as_json: bool) -> None:
             emit(asdict(row))
     else:
         table([_columns(row, ways=bool(text)) for row in found])
-        say(f"{len(found)} methods; Vertex AI's of revision {revision()}")
+        say(f"{counted(len(found), 'method')}; Vertex AI's of revision {revision()}")
     if not found:
         raise SystemExit(1)
 

@@ -60,7 +60,8 @@ def lines(found: Any) -> Iterator[str]:
 def _question(question: Any) -> Iterator[str]:
     yield ""
     verb = "permitted" if question["allowed"] else "refused"
-    yield f"{question['action']} on {question['resource'].rpartition('/')[2]}: {verb}"
+    within = f", `within` {question['within']}" if question.get("within") else ""
+    yield f"{question['action']} on {question['resource'].rpartition('/')[2]}{within}: {verb}"
     for policy in question["policies"]:
         decided = ", which decided" if policy["decided"] else ""
         yield f"  {policy['effect']} {policy['id']}{decided}: {policy['purpose']}"

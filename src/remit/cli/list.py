@@ -8,6 +8,7 @@ from remit.cli.duration import in_words
 from remit.cli.output import emit, json_option, say, table
 from remit.cli.requested import state, time
 from remit.cli.understood import understood
+from remit.model.counts import counted
 from remit.sdk.sign_in import signed_in
 
 
@@ -27,7 +28,7 @@ def command(*, everything: bool, as_json: bool) -> None:
         table([_row(grant) for grant in grants])
         waiting = sum(grant["may_approve"] and grant["state"] == "asked" for grant in grants)
         due = sum(grant["may_approve"] and grant["review_due"] for grant in grants)
-    say(f"{waiting} wait for your approval" + (f", {due} for your review" if due else ""))
+    say(counted(waiting, "waits", "wait") + " for your approval" + (f", {due} for your review" if due else ""))
 
 
 def _row(grant: Any) -> dict[str, str]:

@@ -51,6 +51,14 @@ def state(grant: Mapping[str, Any]) -> str:
             return f"{other}, to be reviewed" if grant["review_due"] else str(other)
 
 
+def held(grant: Mapping[str, Any]) -> str:
+    """A grant that something is permitted by, and until when."""
+    if not grant["until"]:
+        return f"the grant `{grant['id']}`, which begins with the run `{grant['job']}`"
+    run = f" of the run `{grant['job']}`" if grant["job"] else ""
+    return f"the grant `{grant['id']}`{run} until {time(grant['until'])} UTC"
+
+
 def time(seconds: int) -> str:
     """A time of day, UTC."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")

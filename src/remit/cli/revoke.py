@@ -14,6 +14,7 @@ import click
 
 from remit.cli.duration import duration
 from remit.cli.output import emit, json_option, say, table
+from remit.model.counts import counted
 from remit.model.errors import RemitError
 from remit.model.revocation import Scope
 from remit.sdk.api import Api, NotFound
@@ -105,7 +106,7 @@ def _show(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
             for row in rows
         ]
     )
-    say("1 revocation stands" if len(rows) == 1 else f"{len(rows)} revocations stand")
+    say(counted(len(rows), "revocation stands", "revocations stand"))
 
 
 def _what(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import click
 
 from remit.cli.audit import moment
 from remit.cli.output import emit, json_option, printable, say
+from remit.model.counts import counted
 from remit.model.errors import RemitError
 
 if TYPE_CHECKING:  # what these need is imported when the command runs
@@ -82,7 +83,8 @@ def _written(rows: int, file: Path, report: "Report", *, as_json: bool) -> None:
     if as_json:
         emit({"written": rows, "unread": report.unread})
     else:
-        say(f"{rows} findings written to `{file}`: look at each, end the keys, then let the file get shorter")
+        findings = counted(rows, "finding")
+        say(f"{findings} written to `{file}`: look at each, end the keys, then let the file get shorter")
     if report.unread:
         raise SystemExit(2)
 
@@ -149,9 +151,9 @@ def _end(one: "Finding") -> str:
 def _sum(new: Sequence["Finding"], report: "Report", known: int) -> None:
     counts = report.counts
     say(
-        f"scanned {counts['tree texts']} files ({_megabytes(counts['tree bytes'])}) and "
-        f"{counts['history texts']} objects ({_megabytes(counts['history bytes'])}) in the history of "
-        f"{_many(counts['repositories'], 'repository', 'repositories')}; "
+        f"scanned {counted(counts['tree texts'], 'file')} ({_megabytes(counts['tree bytes'])}) and "
+        f"{counted(counts['history texts'], 'object')} ({_megabytes(counts['history bytes'])}) in the history of "
+        f"{counted(counts['repositories'], 'repository', 'repositories')}; "
         f"{counts['tree binary'] + counts['history binary']} are binary"
     )
     for note in report.notes:
@@ -165,16 +167,12 @@ def _sum(new: Sequence["Finding"], report: "Report", known: int) -> None:
     past = sum(not one.present for one in new)
     files = len({one.found.file for one in new})
     say(
-        f"{_many(len(new), 'key')} found in {_many(files, 'file')}{f', {past} in the history only' if past else ''}"
+        f"{counted(len(new), 'key')} found in {counted(files, 'file')}{f', {past} in the history only' if past else ''}"
         if new
         else "no key found"
     )
     if new:
         say("a key that was committed stays in the history of every clone: end it, do not only delete it")
-
-
-def _many(count: int, one: str, more: str = "") -> str:
-    return f"{count} {one if count == 1 else more or f'{one}s'}"
 
 
 def _megabytes(count: int) -> str:

@@ -7,7 +7,7 @@ import time
 import click
 
 from remit.model.errors import Refused, RemitError
-from remit.sdk.resources import METAVAR, parse
+from remit.sdk.resources import parse
 from remit.sdk.token_formats import FORMATS, USER, Asked, NotForHelper, answer, google_failure, silent
 
 _SHOWN_TO = ("docker", "git")
@@ -15,7 +15,7 @@ _MAXIMUM = 64 << 10  # characters on stdin: a few lines
 
 
 @click.command()
-@click.argument("resource", metavar=METAVAR)
+@click.argument("resource")
 @click.argument("action", default="get", metavar="[get|store|erase|list]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", help="In which program's form.")
 @click.option("--host", "hosts", multiple=True, help="Whom Docker or git may show it; as often as needed.")
@@ -24,9 +24,10 @@ _MAXIMUM = 64 << 10  # characters on stdin: a few lines
 def command(resource: str, action: str, form: str, hosts: tuple[str, ...], user: str, *, as_json: bool) -> int:
     """Print one token, and nothing else.
 
-    With gs://PROJECT it is good for the buckets of PROJECT that policy permits you, with az:// for its containers, with
-    postgresql:// and sql:// for logging in at Azure's databases, and for nothing else. With `remit` it is your own
-    token for Remit, which its doors take, and which means nothing anywhere else. Each is decided and recorded.
+    RESOURCE is `gs://PROJECT`, for the buckets of PROJECT that policy permits you, `az://PROJECT`, for its containers,
+    `postgresql://PROJECT` or `sql://PROJECT`, for logging in at Azure's databases, and the token is good for nothing
+    else. Or it is `remit`: your own token for Remit, which its doors take, and which means nothing anywhere else. Each
+    is decided and recorded.
 
     Helpers: Docker and git append ACTION by themselves, and say on stdin whom the token is for. It is printed for the
     hosts that --host names, and for no other.

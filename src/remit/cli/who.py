@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from remit.cli.output import emit, json_option, say, table
+from remit.cli.place import parts, place
 from remit.cli.understood import understood
 from remit.sdk.sign_in import signed_in
 
@@ -31,16 +32,18 @@ def command(action: str, resource: str, *, as_json: bool) -> None:
     with understood():
         table([_row(person) for person in people])
         at = dt.datetime.fromtimestamp(found["as_of"], dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
-        say(f"{len(people)} may do `{found['action']}` to `{found['resource']}`, as of the directory at {at} UTC")
+        say(f"{len(people)} may do `{found['action']}` to {place(found)}, as of the directory at {at} UTC")
         if not people and str(found["resource"]).startswith(_PROJECTS):
             say("hint: what policies permit on something in it is not in this: name it, as `projects/P/locations/L/…`")
+        if address := parts(found):
+            say(f"hint: whoever may only below a prefix is not in this: name it, as `{address}`")
     raise SystemExit(0 if people else 1)
 
 
 def _row(person: Any) -> dict[str, str]:
     return {
         "who": person["name"] or person["principal"],
-        "kind": person["kind"],
+        "kind": "guest" if person.get("guest") and person["kind"] == "person" else person["kind"],
         "may": _outcome(person),
         "by": ", ".join(person["policies"]) or "-",
         "through": "; ".join(" → ".join(way) for way in person["ways"]) or "-",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from remit.cli.output import emit, json_option, printable
+from remit.model.counts import counted
 
 _MOST = 10  # groups on the line: more are a wall of ids
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400  # seconds
@@ -36,7 +37,7 @@ def command(*, groups: bool, as_json: bool) -> None:
     for path in identity.get("paths") or ():
         click.echo(f"  in         {printable(_path(path))}")
     left = max(0, int(identity["expires_at"] - time.time()) // _MINUTE)
-    click.echo(f"  token      renewed by itself, {left} minutes left")
+    click.echo(f"  token      renewed by itself, {counted(left, 'minute')} left")
 
 
 def _lines(identity: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:

@@ -9,12 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from remit.model.identity import Identity, Kind
-from remit.model.lifetime import Hop, Place, Rests
+from remit.model.lifetime import GRANT, SESSION, SIGN_IN, WORKFLOW, Hop, Place, Rests
 
 _HOUR, _DAY = 3600, 86_400
-
-SIGN_IN, SESSION, GRANT, WORKFLOW = "sign-in", "session", "grant", "workflow"
-"""The hops that can end for good: the words of `context.outlived`."""
 
 _SESSION_PAGE = "https://learn.microsoft.com/entra/identity/conditional-access/concept-session-lifetime"
 _REFRESH_PAGE = "https://learn.microsoft.com/entra/identity-platform/refresh-tokens"

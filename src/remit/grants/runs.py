@@ -15,13 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from remit.grants.following import Following, uptime
-from remit.grants.rows import newest, read, reading
+from remit.grants.rows import newest, reading
 from remit.grants.steps import checked, plain, raised
 from remit.grants.store import Recorder
-from remit.grants.tables import grants
 from remit.grants.tables import runs as table
 from remit.model.errors import Refused
-from remit.model.grant import GrantState
 from remit.model.identity import Identity
 from remit.model.job import Run, run_record
 from remit.model.reasons import Reason
@@ -113,10 +111,6 @@ class RunStore:
         """Seconds that the latest runs of a principal, in a project, of a name took, newest first."""
         return await asyncio.to_thread(self._lasted, principal, project, name)
 
-    async def waiting(self, principal: str, name: str, now: int) -> Sequence[int]:
-        """Seconds that each of the grants is for which wait for the next run of this name. `now`: seconds."""
-        return await asyncio.to_thread(self._waiting, principal, name, now)
-
     def _find(self, job: str) -> Run | None:
         with reading(self._engine) as connection:
             return _one(connection, job)
@@ -126,12 +120,6 @@ class RunStore:
         latest = select(table.c.started, table.c.ended).where(*alike).order_by(table.c.started.desc()).limit(_PAST)
         with reading(self._engine) as connection:
             return [math.ceil((row.ended - row.started) / _SECOND) for row in connection.execute(latest)]
-
-    def _waiting(self, principal: str, name: str, now: int) -> Sequence[int]:
-        granted = (grants.c.state == str(GrantState.GRANTED), grants.c.lapses > now)
-        mine = (grants.c.principal == principal, grants.c.job == name, grants.c.run == "")
-        with reading(self._engine) as connection:
-            return [kept.wanted.lasting for kept in read(connection, *mine, *granted)]
 
 
 class RunView(Following):

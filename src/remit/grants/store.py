@@ -69,7 +69,7 @@ class GrantStore:
         """Gives a run what waits for it: the ids of all that it has then. `job`: `j-…`; `name`: as in `Wanted`."""
         now, key = at // _SECOND, who.principal.key
         check_begins(await asyncio.to_thread(self._of_run, key, job), job)
-        for kept in await asyncio.to_thread(self._waiting, key, name, now):
+        for kept in await self.waiting(key, name, now):
             try:
                 entry = _entry(Step.START, kept.id, kept.wanted, who, at=at)
                 await self._recorder.record(entry, Running(kept, Step.START, job, now))
@@ -97,6 +97,13 @@ class GrantStore:
         """One grant, `None` when there is none of this id."""
         return await asyncio.to_thread(self._find, grant)
 
+    async def waiting(self, principal: str, name: str, now: int) -> Sequence[Kept]:
+        """What a principal was granted for the next run of a name, which has not begun. `now`: seconds."""
+        bound = (grants.c.principal == principal, grants.c.job == name, grants.c.run == "")
+        return await asyncio.to_thread(
+            self._read, *bound, grants.c.state == str(GrantState.GRANTED), grants.c.lapses > now
+        )
+
     async def own(self, principal: str, now: int, *, everything: bool) -> Sequence[Kept]:
         """What a principal has asked for, newest first; without `everything` not what is over."""
         return await asyncio.to_thread(
@@ -115,10 +122,6 @@ class GrantStore:
 
     def _of_run(self, principal: str, job: str) -> Sequence[Kept]:
         return self._read(grants.c.principal == principal, grants.c.run == job)
-
-    def _waiting(self, principal: str, name: str, now: int) -> Sequence[Kept]:
-        bound = (grants.c.principal == principal, grants.c.job == name, grants.c.run == "")
-        return self._read(*bound, grants.c.state == str(GrantState.GRANTED), grants.c.lapses > now)
 
     def _read(self, *which: ColumnElement[bool]) -> Sequence[Kept]:
         with reading(self._engine) as connection:

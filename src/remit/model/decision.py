@@ -75,6 +75,11 @@ class Verdict:
     wanted: Wanted | None = None
 
 
+def relied_on(verdict: Verdict, circumstances: Circumstances) -> tuple[Grant, ...]:
+    """The grants in force that a permit rests on."""
+    return tuple(grant for grant in circumstances.grants if grant.id in verdict.grants)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """A verdict with its name, its time and everything it was taken on.

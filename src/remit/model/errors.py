@@ -16,9 +16,13 @@ Messages follow one form: what happened, to what, what to do; lower case, no ful
 the hint on its own line.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from remit.model.reasons import Reason
+
+_FEW = 3  # places of which the same is told one by one
 
 
 class RemitError(Exception):
@@ -76,11 +80,23 @@ class Problem:
         return f"{place}: {self.message}"
 
 
+def folded(problems: Sequence[Problem]) -> Iterator[str]:
+    """A line for each problem; what is wrong in more than three places alike is told once, at the first of them."""
+    alike = Counter(problem.message for problem in problems)
+    told: set[str] = set()
+    for problem in problems:
+        if (count := alike[problem.message]) <= _FEW:
+            yield str(problem)
+        elif problem.message not in told:
+            told.add(problem.message)
+            yield f"{problem}; the same at {count - 1} more places"
+
+
 class SettingsInvalid(RemitError):
-    """Configuration is wrong; `problems` holds every finding."""
+    """Configuration is wrong; `problems` holds every finding, the message a line for each (`folded`)."""
 
     def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
-        super().__init__("\n".join(str(problem) for problem in problems), hint=hint)
+        super().__init__("\n".join(folded(problems)), hint=hint)
         self.problems = problems
 
 

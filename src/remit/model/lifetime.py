@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+SIGN_IN, SESSION, GRANT, WORKFLOW = "sign-in", "session", "grant", "workflow"
+ENDING = (SIGN_IN, SESSION, GRANT, WORKFLOW)
+"""Names of the hops that can end for good, and so stand in `context.outlived`."""
+
 
 class Place(StrEnum):
     """Where work runs, and so by whose credentials."""

@@ -32,7 +32,6 @@ _NAMES = {  # scheme: the broker's audience before a project's id, Azure's resou
     "postgresql": (POSTGRESQL, "https://ossrdbms-aad.database.windows.net"),
     "sql": (AZURE_SQL, "https://database.windows.net"),
 }
-METAVAR = "|".join([*(f"{scheme}://PROJECT" for scheme in _NAMES), OWN])
 
 
 @dataclass(frozen=True, slots=True)

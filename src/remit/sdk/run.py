@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from remit.model.counts import counted
 from remit.model.errors import RemitError
 from remit.model.names import job_id
 from remit.model.reasons import Reason
@@ -59,7 +60,6 @@ def run(
     sign_in.token()  # nobody signed in: say so before the command starts
     job = job_id(time.time_ns() // 1000)
     with taken(project, job), relayed() as relay:
-        sys.stderr.write(f"remit: this run is {job}\n")
         said = {"project": project, **({"name": name} if name else {}), **({"lasting": lasting} if lasting else {})}
         with _registered(Api(sign_in.configuration.url, sign_in.token), job, said):
             if relay.received:
@@ -71,8 +71,10 @@ def run(
 def _registered(api: Api, job: str, said: Mapping[str, object]) -> Iterator[None]:
     """Tells the installation that a run begins, and that it has ended: also when it ended badly."""
     answer = api.post("/v1/jobs", {"job": job, **said})
+    sys.stderr.write(f"remit: this run is {job}\n")  # not before it is one
     if name := said.get("name"):
-        say(f"{len(answer.get('grants') or ())} grants begin with `{name}`")
+        begin = counted(len(answer.get("grants") or ()), "grant begins", "grants begin")
+        say(f"{begin} with `{name}`")
     for outlived in answer.get("outlived") or ():
         _warn(outlived)
     try:

@@ -5,7 +5,7 @@ Relative paths are relative to the file. Nothing is made, opened or asked: that 
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class Settings:
 
     `own_keys`: the folder of the keys that Remit's own issuer signs with; `labels`: whether what is created gets a
     label that names the decision; `lifetimes`: how long hops last that only the estate knows; `sql`: the door for
-    databases, `logins`: how each is logged in to, `database_authority`: the folder of the authority that says so.
+    databases, `logins`: how each is logged in to, `database_authority`: the folder of the authority that says so;
+    `sections`: what each section of the file says, to be held against another time's.
     """
 
     file: Path
@@ -72,6 +73,11 @@ class Settings:
     sql: DoorSettings | None
     logins: tuple[DatabaseLogin, ...]
     database_authority: Path
+    sections: Mapping[str, Any] = field(repr=False)
+
+    def changed(self, before: "Settings") -> tuple[str, ...]:
+        """Names of the sections of the file that say something else than they did before."""
+        return tuple(name for name, said in self.sections.items() if said != before.sections[name])
 
 
 def read(file: Path, *, pending: bool = False) -> Settings:
@@ -231,6 +237,7 @@ def _settings(file: Path, yaml: RemitYaml, pending: Mapping[str, str]) -> Settin
         sql=databases.door(yaml, folder, state / "run" / "arbiter.sock"),
         logins=databases.logins(yaml),
         database_authority=state / "databases",
+        sections=yaml.model_dump(),
     )
 
 
@@ -323,7 +330,6 @@ def _gateway(
         tls_key=folder / tls.key if tls else None,
         concurrency=yaml.gateway.workers,
         leases=yaml.gateway.leases,
-        access_log_flush=yaml.gateway.access_log_flush,
         services=services.routes(yaml, folder),
         endpoint=_endpoint(yaml, folder),
         objects=_STORAGE if estate.stores_terminated else (),

@@ -121,7 +121,6 @@ class Gateway(Section):
     labels: bool = False
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     leases: bool = True
-    access_log_flush: Literal["prompt", "batched"] = "prompt"
 
 
 class State(Section):

@@ -10,9 +10,9 @@ from remit.access.asking import Caller
 from remit.access.decide import Rooms
 from remit.access.hypothesis import NAME, members
 from remit.access.request import Ask, Said, Wish
-from remit.model.decision import DeterminingPolicy, Verdict
+from remit.model.decision import DeterminingPolicy, Verdict, relied_on
 from remit.model.errors import NotRecorded, Refused
-from remit.model.grant import GrantState, Kept, Step, Vote, Wanted
+from remit.model.grant import Grant, GrantState, Kept, Step, Vote, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.obligation import Obligations
 from remit.model.operation import INSTALLATION, OWN_ACTIONS, Action, Asked, Group, Resource
@@ -223,13 +223,29 @@ def test_the_policy_says_how_many_people():
     assert reason(house.asked()) is Reason.OBLIGATION_UNMET
 
 
-def test_what_is_permitted_already_is_not_asked_for():
+@pytest.mark.parametrize("wish", [WISH, replace(WISH, break_glass=True), replace(WISH, job="nightly")])
+def test_what_is_permitted_already_is_not_asked_for(wish, caplog):
     house = House(policy=lambda *_: PERMIT)
-    ruling = house.asked()
-    assert reason(ruling) is Reason.REQUEST_MALFORMED
-    assert "permitted already" in ruling.decision.verdict.detail
-    assert house.steps == []
-    assert house.entries[0]["outcome"] == "deny"
+    ruling = house.asked(wish)
+    assert (ruling.done, ruling.grants, house.steps) == (True, (), [])
+    assert (ruling.permitted.action, ruling.permitted.resource) == (LAUNCH.id, PROJECT)
+    [entry] = house.entries
+    assert (entry["action"], entry["outcome"], entry["policies"]) == ("remit.grants.request", "permit", ["p1"])
+    assert ruling.decision.id == entry["decision"]
+    assert "break glass" not in caplog.text
+
+
+def test_what_a_grant_permits_already_is_named_by_that_grant():
+    held = Grant("g-1", WANTED, NOW - 60, NOW + 60, 1)
+    ruling = House(in_force_=(held,)).asked()
+    assert (ruling.done, ruling.grants) == (True, ())
+    assert ruling.decision.verdict.grants == ("g-1",)
+    assert relied_on(ruling.decision.verdict, ruling.decision.circumstances) == (held,)
+
+
+def test_what_is_permitted_already_is_told_only_when_that_is_on_record():
+    house = House(policy=lambda *_: PERMIT, recording=[NotRecorded("full")])
+    assert reason(house.asked()) is Reason.RECORD_UNAVAILABLE
 
 
 def test_what_is_granted_to_a_run_is_judged_as_from_within_it():
@@ -240,7 +256,7 @@ def test_what_is_granted_to_a_run_is_judged_as_from_within_it():
     assert {around.job_name for around in asked} == {"nightly"}
     assert all(around.job and (not around.grants or around.grants[0].job == around.job) for around in asked)
     within = House(policy=lambda _who, _what, around: PERMIT if around.job_name == "nightly" else DENY)
-    assert "permitted already" in within.asked(replace(WISH, job="nightly")).decision.verdict.detail
+    assert within.asked(replace(WISH, job="nightly")).permitted
     assert reason(within.asked(replace(WISH, job="weekly"))) is Reason.NO_POLICY_PERMITS
 
 
@@ -254,9 +270,24 @@ def test_a_stronger_sign_in_stands_in_the_way_of_nothing():
     assert house.steps[0][3] == 1
     assert ruling.decision.identity is DANA  # the record knows of no context that was not there
     assert ruling.decision.identity.authentication.contexts == frozenset()
-    permitted = House(policy=lambda who, *_: PERMIT if who.authentication.contexts else STEP_UP)
-    assert "permitted already" in permitted.asked().decision.verdict.detail
     assert reason(House(policy=lambda *_: STEP_UP).asked()) is Reason.STEP_UP_REQUIRED  # it never ends
+
+
+@pytest.mark.parametrize("without", [STEP_UP, replace(APPROVAL, hint="remit request", wanted=WANTED), DENY])
+@pytest.mark.parametrize("wish", [WISH, replace(WISH, break_glass=True)])
+def test_whom_a_stronger_sign_in_alone_would_do_is_asked_for_that(wish, without):
+    """Whatever policy asks for first when it is asked without a grant."""
+
+    def policy(who, _, around):
+        return PERMIT if who.authentication.contexts else STEP_UP if around.grants else without
+
+    house = House(policy=policy)
+    ruling = house.asked(wish)
+    assert reason(ruling) is Reason.STEP_UP_REQUIRED
+    verdict = ruling.decision.verdict
+    assert (verdict.challenge, verdict.hint, verdict.wanted) == ("c1", "", None)
+    assert (ruling.permitted, house.steps) == (None, [])
+    assert house.entries[0]["outcome"] == "step_up"
 
 
 @pytest.mark.parametrize(

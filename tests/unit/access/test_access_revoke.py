@@ -113,7 +113,8 @@ class House:
         self._tell("write", self.recording.pop(0) if self.recording else None)
         return Recorded(len(self.entries))
 
-    async def revoke(self, revocation, *, actor, decision):
+    async def revoke(self, revocation, *, actor, name, decision):
+        assert name == "Sam"
         self.asked.append((revocation, actor, decision))
         return self._tell("effect", self.effect)
 

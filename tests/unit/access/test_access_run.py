@@ -11,6 +11,7 @@ from remit.access.decide import Rooms
 from remit.access.run import LONGEST, Begin, Jobs, Keeping
 from remit.model.decision import Verdict
 from remit.model.errors import NotRecorded, Refused
+from remit.model.grant import GrantState, Kept, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.job import Run
 from remit.model.lifetime import Hop
@@ -43,6 +44,7 @@ DANA = Identity(
     token_id="uti",
 )
 KEY = DANA.principal.key
+GRANTED = GrantState.GRANTED
 PERMIT = Verdict(Outcome.PERMIT, (Reason.POLICY_PERMITS,))
 FORBID = Verdict(Outcome.DENY, (Reason.POLICY_FORBIDS,), detail="too long")
 BEGIN = Begin(JOB, "nightly", "p", 2 * HOUR)
@@ -128,7 +130,7 @@ class House:
         return self.past
 
     async def waiting(self, principal, name, now):
-        return self.waits
+        return [Kept("g", Wanted(KEY, "launch", PROJECT, each, "x", name), "", 0, GRANTED, 0, 0) for each in self.waits]
 
     async def start(self, who, job, name, *, at):
         return self._tell("grants", ("g-1",))
@@ -136,8 +138,8 @@ class House:
     async def end(self, who, job, *, at):
         return self._tell("ended", ("g-1",))
 
-    async def revoke(self, revocation, *, actor, decision):
-        self.revoked.append((revocation, actor, decision))
+    async def revoke(self, revocation, *, actor, name, decision):
+        self.revoked.append((revocation, actor, name, decision))
         self._tell("revoke")
 
     @property
@@ -271,12 +273,12 @@ def test_a_run_that_is_over_is_locked_while_anything_lives_that_it_was_given():
     assert (ruling.done, ruling.ids) == (True, ("g-1",))
     assert house.told == ["who", "still", "find", "finish", "revoke", "ended", "count"]
     lock = Revocation(Scope.JOB, JOB, locked=True, until=NOW + LIVES, source="run", because="the run is over")
-    assert house.revoked == [(lock, KEY, "")]
+    assert house.revoked == [(lock, KEY, "Dana", "")]
     assert house.entries == []
     # told again: what stands stands as it did
     house.run, house.now = replace(house.run, ended=AT), NOW + HOUR
     assert house.over().done
-    assert house.revoked == [(lock, KEY, "")] * 2
+    assert house.revoked == [(lock, KEY, "Dana", "")] * 2
     house.now = NOW + LIVES
     assert house.over().done
     assert len(house.revoked) == 2

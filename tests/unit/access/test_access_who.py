@@ -12,7 +12,7 @@ from remit.access.decide import Rooms
 from remit.access.who import Asking, Who
 from remit.model.decision import DeterminingPolicy, Verdict
 from remit.model.errors import NotRecorded, Refused, SignInAgain
-from remit.model.grant import Grant, Wanted
+from remit.model.grant import Grant, GrantState, Kept, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.inventory import Account, GroupKnown, Inventory
 from remit.model.operation import ACCESS_QUERY, Action, Group, Resource
@@ -26,6 +26,7 @@ NOW = 1_800_000_000
 TID = "6f1c2a34-8b5d-4e6f-9a01-c0de00000001"
 PROJECT = Resource("Project", "//cloudresourcemanager.googleapis.com/projects/p", "p")
 OTHER = Resource("ServiceAccount", "//iam.googleapis.com/projects/-/serviceAccounts/x@q.example", "q")
+BUCKET = Resource("Bucket", "//storage.googleapis.com/projects/_/buckets/b", "p")
 PREDICT = Action("endpoints.predict", Group.USE)
 CALLER = Caller(UnverifiedToken("t"), peer="10.0.0.1")
 POLICY = DeterminingPolicy("p1", "permit")
@@ -100,6 +101,7 @@ class House:
     observed: list = field(default_factory=list)
     looked_at: list = field(default_factory=list)
     grants_of: dict = field(default_factory=dict)
+    waits_for: dict = field(default_factory=dict)
     naming: object = lambda policies: {"g2"} if "p1" in policies else set()
     running: dict = field(default_factory=dict)
     within: dict = field(default_factory=dict)
@@ -125,6 +127,10 @@ class House:
 
     def in_force(self, key, job, now):
         return self.grants_of.get((key, job), ())
+
+    async def waiting(self, key, name, now):
+        assert now == NOW
+        return self._give(self.waits_for.get((key, name), ()))
 
     async def keep(self, identity):
         return None
@@ -152,8 +158,11 @@ class House:
         return PREDICT if word == "predict" else Action("launch", Group.LAUNCH)
 
     def resource(self, word):
+        return self.part(word)[0]
+
+    def part(self, word):
         self.looked_at.append(word)
-        found = {"p": PROJECT, "x@q.example": OTHER}
+        found = {"p": (PROJECT, ""), "x@q.example": (OTHER, ""), "gs://b/train/": (BUCKET, "train/")}
         if word not in found:
             raise Refused(Reason.RESOURCE_UNKNOWN, f"`{word}` is not known")
         return found[word]
@@ -174,7 +183,7 @@ class House:
 
     def story(self):
         rooms = Rooms(*[self] * 11, runs=NoRuns(), lifetimes=Endless(), clock=lambda: NOW * 1_000_000)
-        return Who(rooms, self, self, self, self.lately)
+        return Who(rooms, self, self, self, self.lately, self)
 
     def can(self, who="", assumed=PLAIN, action="predict", resource="p", caller=CALLER):
         return asyncio.run(self.story().can(caller, Asking(action, resource, who, assumed)))
@@ -248,7 +257,8 @@ def test_a_lesser_risk_of_one_s_own_cannot_be_supposed(house):
         Assumed(job_name="-x"),
         Assumed(job_name="x\n"),
         Assumed(outlived=("Sign in",)),
-        Assumed(outlived=("x" * 33,)),
+        Assumed(outlived=("signin",)),
+        Assumed(outlived=("",)),
         Assumed(job="x" * 65),
     ],
 )
@@ -256,6 +266,7 @@ def test_a_lesser_risk_of_one_s_own_cannot_be_supposed(house):
 def test_what_no_request_could_come_with_is_refused_before_anybody_is_asked(house, assumed, who):
     answer = house.can(who, assumed)
     assert answer.decision.verdict.reasons == (Reason.REQUEST_MALFORMED,)
+    assert answer.decision.verdict.hint, "what it may be is said"
     assert (house.judged, house.entries, answer.subjects) == ([], [], ())
 
 
@@ -278,7 +289,7 @@ def test_the_account_that_work_would_run_as_is_asked_too(house):
 
 def test_who_asks_about_others_needs_permission_on_all_that_is_told(house):
     house.can("dana", Assumed(acts_as="x@q.example"))
-    assert house.judged[0][1].first.resources == (PROJECT, OTHER)
+    assert [each.resources for each in house.judged[0][1].operations] == [(PROJECT,), (OTHER,)]
     assert house.entries[0]["resources"] == [PROJECT.name, OTHER.name]
 
 
@@ -443,6 +454,34 @@ def test_where_it_cannot_be_told_who_is_revoked_nobody_is_listed(house):
     assert (answer.subjects, answer.decision.verdict.reasons) == ((), (Reason.PLANE_UNAVAILABLE,))
 
 
+@pytest.mark.parametrize("who", ["", "sam"])
+def test_what_waits_for_a_run_of_a_name_counts_when_one_is_supposed_to_begin_and_is_named(house, who):
+    """As that run would have it: from now on, for as long as it was granted."""
+    wanted = Wanted(SAM.principal.key, "use", PROJECT, 60, "x", "nightly")
+    house.waits_for[SAM.principal.key, "nightly"] = (
+        Kept("g-1", wanted, "Sam", 1, GrantState.GRANTED, NOW - 9, NOW + 9),
+        Kept("g-2", wanted, "Sam", 1, GrantState.GRANTED, NOW - 9, NOW + 9),
+    )
+    house.within = {("sam", "nightly"): replace(PERMIT, grants=("g-1",))}
+    [subject] = house.can(who, Assumed(job_name="nightly")).subjects
+    circumstances = house.judged[-1][2]
+    assert [(one.id, one.since, one.until) for one in circumstances.grants] == [
+        ("g-1", NOW, NOW + 60),
+        ("g-2", NOW, NOW + 60),
+    ]
+    assert all(one.holds(SAM.principal.key, circumstances.job, NOW) for one in circumstances.grants)
+    assert [one.id for one in subject.grants] == ["g-1"]
+    assert house.can(who, Assumed(job_name="weekly")).subjects[0].verdict == DENY
+    assert house.can(who, Assumed(job=circumstances.job)).subjects[0].grants == ()
+    assert house.judged[-1][2].grants == ()
+
+
+def test_whether_something_waits_cannot_be_told_is_no_answer(house):
+    house.waits_for[SAM.principal.key, "nightly"] = Refused(Reason.PLANE_UNAVAILABLE)
+    answer = house.can(assumed=Assumed(job_name="nightly"))
+    assert (answer.subjects, answer.decision.verdict.reasons) == ((), (Reason.PLANE_UNAVAILABLE,))
+
+
 def test_grants_that_are_in_force_count(house):
     grant = Grant("g", Wanted(f"{TID}/dana", "use", PROJECT, 60, "x"), NOW, NOW + 60)
     house.grants_of[f"{TID}/dana", ""] = (grant,)
@@ -507,3 +546,56 @@ def test_the_record_of_a_question_holds_the_question_alone(house):
     answer = house.can("dana")
     assert decision_record(answer.decision)["resource"] == PROJECT.name
     assert "dana" not in str(house.entries)
+
+
+@pytest.mark.parametrize("who", ["", "dana"])
+def test_a_part_of_a_bucket_is_asked_about_as_such(house, who):
+    answer = house.can(who, resource="gs://b/train/")
+    asked = house.judged[-1][1].first
+    assert (asked.action, asked.resources, asked.within) == (PREDICT, (BUCKET,), "train/")
+    assert (answer.resource, answer.within) == (BUCKET, "train/")
+
+
+def test_the_right_to_ask_is_of_that_part_and_of_all_of_the_account(house):
+    answer = house.can("dana", Assumed(acts_as="x@q.example"), resource="gs://b/train/")
+    question = house.judged[0][1]
+    assert [(each.action, each.resources, each.within) for each in question.operations] == [
+        (ACCESS_QUERY, (BUCKET,), "train/"),
+        (ACCESS_QUERY, (OTHER,), ""),
+    ]
+    assert answer.within == "train/"
+
+
+def test_everybody_who_may_below_a_prefix_is_asked_about_it(house):
+    answer = house.who(resource="gs://b/train/")
+    assert answer.within == "train/"
+    assert answer.subjects
+    assert {request.first.within for _, request, _ in house.judged} == {"train/"}
+
+
+@pytest.mark.parametrize(
+    ("who", "asked"),
+    [
+        ("", {"resource": "nothing"}),
+        ("dana", {"resource": "nothing"}),
+        ("dana", {"assumed": Assumed(country="nowhere")}),
+        ("", {"action": "nothing"}),
+        ("", {}),
+    ],
+)
+def test_no_decision_is_named_that_nobody_finds_on_record(house, who, asked):
+    answer = house.can(who, **asked)
+    assert answer.decision.id == ""
+    assert house.entries == []
+
+
+def test_what_fails_after_the_question_was_put_names_its_decision(house):
+    answer = house.can("dana", action="nothing")
+    assert not answer.decision.permitted
+    assert [entry["decision"] for entry in house.entries] == [answer.decision.id]
+
+
+def test_of_a_guest_it_is_told_that_nobody_knows_from_where(house):
+    """The directory need not say it; no token of a home that nobody listed is believed, whatever policies say."""
+    assert dict(house.can("gil").told)["home"] == ""
+    assert "home" not in dict(house.can("dana").told)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from remit.access.request import Ruling, Said, Told, Wish
 from remit.arbiter.cookies import SESSION
 from remit.arbiter.grants import Grants
 from remit.model.decision import Circumstances, Decision, Verdict
-from remit.model.grant import GrantState, Kept, Step, Vote, Wanted
+from remit.model.grant import Grant, GrantState, Kept, Step, Vote, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decision_id
 from remit.model.operation import Resource
@@ -119,6 +120,31 @@ def test_a_wish_is_told_with_what_became_of_it(house):
     assert answer.headers["cache-control"] == "no-store"
     house.send(json={"ask": {**ASK, "job": "nightly", "break_glass": True}})
     assert house.asked[1][2] == Wish("endpoints.predict", "p", 7200, "a fire", "nightly", break_glass=True)
+
+
+@pytest.mark.parametrize("grants", [(), ("g-1",)])
+def test_what_is_permitted_already_is_told_with_what_it_rests_on(house, grants):
+    held = Grant("g-1", WANTED, NOW, NOW + 7200, 1, JOB)
+    verdict = replace(house.verdict, grants=grants)
+    seen = Circumstances(now=NOW, grants=(held, replace(held, id="g-2")))
+    ruling = Ruling(Decision("d-1", NOW * 1_000_000, verdict, seen, SAM), done=True, permitted=WANTED)
+
+    async def ask(*_):
+        return ruling
+
+    house.ask = ask
+    answer = house.send(json={"ask": ASK})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "decision": "d-1",
+        "permitted": {
+            "principal": "tid/dana",
+            "name": "Sam",
+            "action": "launch",
+            "resource": "//projects/p",
+            "grants": [{"id": "g-1", "job": "nightly", "until": NOW + 7200}] if grants else [],
+        },
+    }
 
 
 @pytest.mark.parametrize("step", [Step.APPROVE, Step.DENY, Step.WITHDRAW, Step.REVIEW])

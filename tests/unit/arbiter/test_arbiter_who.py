@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from remit.access.assumed import Assumed
+from remit.access.assumed import RUN, Assumed
 from remit.access.explain import Explained, Way
 from remit.access.who import Answer, Asking, Subject
 from remit.arbiter.cookies import SESSION
@@ -16,6 +16,7 @@ from remit.arbiter.explain import Why
 from remit.arbiter.who import WhoMay
 from remit.model.decision import Circumstances, Decision, DeterminingPolicy, Verdict
 from remit.model.explanation import Change, Condition, Explanation, Means, PolicyTold, QuestionTold, Repair
+from remit.model.grant import Grant, Wanted
 from remit.model.identity import Authentication, Identity, Kind, Principal
 from remit.model.names import decision_id
 from remit.model.operation import Action, Group, Operation, Resource
@@ -50,7 +51,7 @@ EXPLANATION = Explanation(
     DENY,
     (
         QuestionTold(
-            Operation(PREDICT, (PROJECT,)),
+            Operation(PREDICT, (PROJECT,), within="train/"),
             PROJECT,
             allowed=False,
             policies=(PolicyTold(POLICY, True, (Condition("principal in x", None, "saw"),)),),
@@ -87,14 +88,15 @@ class House:
 
     def _decision(self):
         at = NOW * 1_000_000
-        return Decision(decision_id(at), at, self.verdict, Circumstances(now=NOW), SAM)
+        named = decision_id(at) if self.full else ""  # of oneself nothing is on record
+        return Decision(named, at, self.verdict, Circumstances(now=NOW), SAM)
 
     def _answer(self):
         decision = self._decision()
         if not decision.permitted:
             return Answer(decision)
         told = (("country", "DE"),)
-        return Answer(decision, PREDICT, PROJECT, (self.subject,), self.full, NOW - 5, told)
+        return Answer(decision, PREDICT, PROJECT, (self.subject,), self.full, NOW - 5, told, "train/")
 
     async def can(self, caller, asking):
         self.asked.append((caller, asking))
@@ -151,6 +153,7 @@ def test_what_is_asked_of_one_person(house):
     assert document == {
         "action": "endpoints.predict",
         "resource": "//projects/p",
+        "within": "train/",
         "outcome": "permit",
         "reasons": ["policy_permits"],
         "detail": "",
@@ -158,8 +161,18 @@ def test_what_is_asked_of_one_person(house):
         "who": {"principal": "tid/sam", "name": "Sam"},
         "assumed": {"country": "DE"},
         "ways": [["fraud", "everyone"]],
+        "grants": [],
         "policies": ["p-secret"],
     }
+
+
+@pytest.mark.parametrize(("run", "until"), [("", NOW + 60), ("j-1", NOW + 60), (RUN, 0)])
+@pytest.mark.parametrize("full", [True, False])
+def test_the_grants_that_a_permit_rests_on_are_named_and_one_that_waits_has_no_end_yet(house, run, until, full):
+    wanted = Wanted("tid/sam", "use", PROJECT, 60, "x", "nightly" if run else "")
+    grant = Grant("g-1", wanted, NOW, NOW + 60, 1, run)
+    house.full, house.subject = full, Subject(SAM, PERMIT, grants=(grant,))
+    assert house.post(ASK).json()["grants"] == [{"id": "g-1", "job": wanted.job, "until": until}]
 
 
 @pytest.mark.promise("V20")
@@ -174,16 +187,29 @@ def test_of_oneself_no_policy_is_named_and_no_decision_that_is_not_on_record(hou
         assert answer.json()["hint"] == "a sign-in with `c1` would do"
 
 
+@pytest.mark.parametrize("on_record", [True, False])
+def test_a_refusal_names_its_decision_where_one_is_on_record(house, on_record):
+    house.full = on_record
+    house.verdict = Verdict(Outcome.DENY, (Reason.REQUEST_MALFORMED,), detail="what is `x`?", hint="say")
+    answer = house.post(ASK)
+    assert answer.status_code == 400
+    assert ("x-remit-decision" in answer.headers) is on_record
+    assert ("(decision d-" in answer.json()["error_description"]) is on_record
+    if not on_record:
+        assert answer.json()["error_description"] == "remit: the request is malformed: what is `x`?"
+
+
 def test_everybody(house):
     answer = house.ask("GET", "/v1/who", params={"action": "predict", "resource": "p"})
     assert house.asked[0][1:] == ("predict", "p")
     document = answer.json()
     assert document.pop("decision").startswith("d-")
-    row = {"principal": "tid/sam", "name": "Sam", "kind": "person", "outcome": "permit", "challenge": ""}
-    row |= {"reasons": ["policy_permits"], "policies": ["p-secret"], "ways": [["fraud", "everyone"]]}
+    row = {"principal": "tid/sam", "name": "Sam", "kind": "person", "guest": False, "outcome": "permit"}
+    row |= {"challenge": "", "reasons": ["policy_permits"], "policies": ["p-secret"], "ways": [["fraud", "everyone"]]}
     assert document == {
         "action": "endpoints.predict",
         "resource": "//projects/p",
+        "within": "train/",
         "as_of": NOW - 5,
         "people": [row],
     }
@@ -197,6 +223,7 @@ def test_an_explanation_in_full(house):
     assert document["policies"] == ["p-secret"]
     condition = {"text": "principal in x", "holds": None, "saw": "saw"}
     [question] = document["questions"]
+    assert question["within"] == "train/"
     assert question["policies"] == [
         {"id": "p-secret", "effect": "permit", "purpose": "why", "decided": True, "conditions": [condition]}
     ]

@@ -118,6 +118,12 @@ def test_a_certificate_that_is_not_trusted_is_told_as_such():
     assert "SSL_CERT_FILE" in check.cure
 
 
+@pytest.mark.parametrize(("number", "said"), [(1, "at 1 of 1 server"), (2, "at 2 of 2 servers")])
+def test_servers_that_answer_are_counted_in_words(number, said):
+    [check] = machine.servers(meeting(lambda _: httpx.Response(404)) * number)
+    assert check.said.endswith(said)
+
+
 def test_any_answer_is_an_answer():
     assert [one.trouble for one in meeting(lambda _: httpx.Response(404))] == [""]
 

@@ -1,18 +1,32 @@
 """Tokens below prefixes: what an application opens is what policy is asked, no more of its container and no less."""
 
+import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.access.nothing import NoRuns
 from tests.unit.assembly.test_assembly_offers import READER, TEST, somebody
 
+from remit.access.asking import Caller
 from remit.access.exchange import Audience, Exchange, Target
+from remit.access.who import Asking, Who
 from remit.assembly import rooms
 from remit.assembly.offers import Offers, offers_of
+from remit.catalogue import blob_request, storage_request
+from remit.catalogue.names import Names
+from remit.catalogue.store import store_request
+from remit.catalogue.words import Words
 from remit.model.decision import Circumstances
+from remit.model.operation import Request
 from remit.model.outcome import Outcome
+from remit.model.prefixes import LONGEST, is_prefix
+from remit.model.secret import UnverifiedToken
+from remit.model.wire import WireRequest
 from remit.settings.read import read
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "contoso"
@@ -118,3 +132,78 @@ def test_whoever_may_read_below_a_prefix_is_given_a_token_for_just_that(narrowed
 def test_whoever_may_read_all_of_a_bucket_is_given_no_second_word_for_its_parts(narrowed):
     engineers = "9a000000-0000-4000-8000-000000000002"
     assert permitted(narrowed, engineers) == [BUCKET, f"{TEST}-staging"]
+
+
+def asker(judge, identity):
+    """`can` about oneself, in rooms where nothing but the policies has anything to say."""
+
+    async def authenticate(*_):
+        return identity
+
+    rooms_ = SimpleNamespace(
+        judge=judge,
+        authenticator=SimpleNamespace(authenticate=authenticate),
+        revocations=SimpleNamespace(epoch=0, check=lambda *_: None),
+        observer=SimpleNamespace(observe=lambda _, seen: seen),
+        grants=SimpleNamespace(in_force=lambda *_: ()),
+        runs=NoRuns(),
+        clock=lambda: 1_000_000,
+    )
+
+    def can(estate, action, word):
+        story = Who(rooms_, Words(estate), None, None, dict, None)
+        return asyncio.run(story.can(Caller(UnverifiedToken("t")), Asking(action, word)))
+
+    return can
+
+
+FOLDERS = st.one_of(
+    st.sampled_from(["train", "train2", "eval", "tra", "day=2026-11-23"]), st.text("ab0_.=-/", max_size=9)
+)
+PREFIXES = st.lists(FOLDERS, min_size=1, max_size=4).map(lambda parts: "/".join(parts) + "/").filter(is_prefix)
+STORES = st.sampled_from(
+    [f"gs://{BUCKET}", f"gs://{TEST}-staging", f"az://{FEATURES}", "az://contosofraudtest/staging"]
+)
+GROUPS = st.sampled_from([(), (SCIENTISTS,), ("9a000000-0000-4000-8000-000000000002",)])
+
+
+def test_can_about_a_prefix_is_what_a_token_for_it_would_be_decided_as(narrowed):
+    """Of every action that the token allows: the same question, and so the same answer."""
+    offers, judge = narrowed
+    estate = offers.estate
+
+    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(STORES, PREFIXES, GROUPS, st.sampled_from(["read", "write"]))
+    def equal(store, prefix, groups, mode):
+        identity = replace(somebody("DataScientist"), groups=frozenset(groups))
+        made = storage_request if store.startswith("gs:") else blob_request
+        for operation in made(estate, [f"{store.partition('://')[2]}/{prefix}"], mode).operations:
+            answer = asker(judge, identity)(estate, operation.action.id, f"{store}/{prefix}")
+            [subject] = answer.subjects
+            assert subject.verdict == judge.decide(identity, Request((operation,)), Circumstances(now=1))
+            assert (answer.resource, answer.within) == (operation.resources[0], operation.within)
+
+    equal()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "may"), [("train/", True), ("train/v1/", True), ("train2/", False), ("tra/", False)]
+)
+def test_can_about_a_prefix_is_what_a_list_of_it_is_decided_as(narrowed, prefix, may):
+    offers, judge = narrowed
+    scientist = replace(somebody("DataScientist"), groups=frozenset({SCIENTISTS}))
+    target = f"/storage/v1/b/{BUCKET}/o?prefix={prefix}"
+    listing = store_request(WireRequest(None, "GET", "storage.googleapis.com", target), Names(offers.estate))
+    [subject] = asker(judge, scientist)(offers.estate, "objects.list", f"gs://{BUCKET}/{prefix}").subjects
+    assert subject.verdict == judge.decide(scientist, listing, Circumstances(now=1))
+    assert (subject.verdict.outcome is Outcome.PERMIT) == may
+
+
+@pytest.mark.parametrize("prefix", ["", "train", "train/../", "train//", "train%2F", "*", "x" * LONGEST + "/"])
+def test_only_of_a_prefix_something_is_said(narrowed, prefix):
+    """Least of all that it is permitted: of all of the bucket it is not, and what is no prefix is refused."""
+    offers, judge = narrowed
+    scientist = replace(somebody("DataScientist"), groups=frozenset({SCIENTISTS}))
+    answer = asker(judge, scientist)(offers.estate, "objects.get", f"gs://{BUCKET}/{prefix}")
+    verdicts = [subject.verdict for subject in answer.subjects] or [answer.decision.verdict]
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.DENY]

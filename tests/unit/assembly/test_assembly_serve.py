@@ -3,9 +3,11 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,7 +100,51 @@ def test_whatever_is_wrong_with_what_is_new_what_runs_goes_on(plane, monkeypatch
     asyncio.run(plane.reload(stop))
     assert not stop.is_set()
     assert not plane._leaving
-    assert "the new configuration is not taken, the old one stays" in caplog.text
+    said = str(error) or type(error).__name__
+    assert caplog.messages == [f"SIGHUP: the new configuration is not taken, the old one stays: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        (("", ""), "nothing changed in `remit.yaml` and the policies"),
+        (("  leases: false\n", ""), "`gateway` changed"),
+        (("  # a remark\n", "// a remark\n"), "the policies (now {version}) changed"),
+        (("  leases: false\n", "// a remark\n"), "`gateway`, the policies (now {version}) changed"),
+    ],
+)
+def test_what_is_taken_over_is_said_also_when_it_is_nothing(plane, monkeypatch, caplog, edits, said):
+    async def validate(_):
+        return None
+
+    monkeypatch.setattr(serve.Envoy, "validate", validate)
+    section, policies = edits
+    file = plane._settings.file
+    plane._policies = serve.rooms.judge(plane._settings).policy_version
+    file.write_text(file.read_text().replace("gateway:\n", f"gateway:\n{section}"))
+    edited = plane._settings.policy.folder / "guests.cedar"
+    edited.write_text(edited.read_text() + policies)
+    stop = asyncio.Event()
+    asyncio.run(plane.reload(stop))
+    version = serve.rooms.judge(plane._settings).policy_version
+    what = said.format(version=version)
+    assert caplog.messages == [f"SIGHUP: {what} since this program began; the one that is installed now takes over"]
+    assert stop.is_set()
+
+
+def test_a_part_that_runs_alone_is_not_ended_by_a_sighup_and_says_what_to_do(plane, monkeypatch, caplog):
+    async def run(_, stop, __):
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(1000):
+            if not caplog.messages:
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(serve.arbiter, "run", run)
+    monkeypatch.setattr(serve.ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: 0))
+    serve.serve_arbiter(plane._settings)
+    [said] = caplog.messages
+    assert said.startswith("SIGHUP changes nothing here")
+    assert said.endswith("end it and start it anew")
 
 
 def test_who_was_told_to_end_meanwhile_does_not_go_on(plane, monkeypatch):

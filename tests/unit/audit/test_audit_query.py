@@ -246,3 +246,17 @@ def test_a_revocation_is_found_by_whom_it_ended_and_by_who_asked(place, query):
     assert (row.kind, row.principal, row.resource, row.outcome) == ("revocation", "os/sam", ADA, "revoke")
     assert row.detail == "principal left the company"
     assert place.ask(who="os/nobody") == []
+
+
+def test_what_a_run_s_end_leaves_names_whose_run_it_was(place):
+    """No decision stands behind an end that could name anybody: each entry does so itself."""
+    job = "j-" + "1" * 26
+    ended = {"decision": "", "name": "Ada", "at": AT + 5}
+    entries = [
+        {"type": "run", "schema": "run/1", "step": "end", "principal": ADA, "job": job, "job_name": "nightly", **ended},
+        {"type": "grant", "schema": "grant/1", "step": "end", "actor": ADA, "principal": ADA, "grant": "g-1", **ended},
+        {"type": "revocation", "schema": "revocation/1", "effect": "revoke", "subject": job, "actor": ADA, **ended},
+    ]
+    place.ledger().append([Entry.of(entry) for entry in entries])
+    found = [(row.kind, row.name, row.principal) for row in place.ask(who="ada")]
+    assert found == [("run", "Ada", ADA), ("grant", "Ada", ADA), ("revocation", "Ada", ADA)]

@@ -231,7 +231,7 @@ def test_rows_that_were_removed_or_added_are_found(evidence):
     path = evidence.store.path(1)
     rows = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(rows[: rows.index(b"\n") + 1]))
-    assert found(evidence) == ["segment 1 of node-1: it has 1 rows, 3 were sealed"]
+    assert found(evidence) == ["segment 1 of node-1: it has 1 row, 3 were sealed"]
     path.write_bytes(gzip.compress(rows + rows))
     assert found(evidence) == ["segment 1 of node-1: it has 6 rows, 3 were sealed"]
 

@@ -101,7 +101,6 @@ def test_a_container_and_a_database_by_what_they_go_by(word, kind, name):
         "az://",
         "az://acct",
         "az://acct/other",
-        "az://acct/features/folder",
         "az://acct/features?a=b",
         "AZ://acct/features",
         "https://acct.blob.core.windows.net/features",

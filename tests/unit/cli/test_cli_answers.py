@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,14 +115,22 @@ def recorded(runtime_folder):
 
 def test_the_timeline(run, recorded):
     code, out, err = run("audit", "query", "--config", str(recorded), "--since", "1h", "--who", "dana")
-    assert (code, err) == (0, "1 rows\n")
+    assert (code, err) == (0, "1 row\n")
     assert out.splitlines()[0].split() == ["time", "what", "who", "action", "resource", "outcome", "why", "decision"]
     assert "customJobs.create" in out
     assert "no_policy_permits" in out
     code, out, err = run("audit", "query", "--config", str(recorded), "--json")
     [row] = [json.loads(line) for line in out.splitlines()]
     assert (row["decision"], row["outcome"], row["reasons"]) == ("d-1", "deny", ["no_policy_permits"])
-    assert run("audit", "query", "--config", str(recorded), "--who", "ada")[:2] == (0, "")
+    assert run("audit", "query", "--config", str(recorded), "--who", "ada") == (0, "", "0 rows\n")
+
+
+def test_whom_nobody_gave_a_name_is_shown_by_the_key(run, recorded):
+    settings = read(recorded)
+    entry = {"type": "revocation", "schema": "revocation/1", "at": rooms.now(), "effect": "revoke", "actor": "os/sam"}
+    with evidence.writing(settings) as engine, LedgerRecorder(evidence.ledger(settings, engine)) as recorder:
+        recorder.record_now(entry | {"subject": "tid/dana", "decision": ""})
+    assert " os/sam " in run("audit", "query", "--config", str(recorded))[1].splitlines()[-1]
 
 
 @pytest.mark.promise("N7")
@@ -160,7 +169,7 @@ OTHER = Finding("clash", "Security", "", "entra", "Security", "entra-roles", "no
 @pytest.mark.parametrize(
     ("report", "code", "said"),
     [
-        (Report((GOOD,), ()), 0, ["  ok      a: fine", "1 hops hold, and all sides agree"]),
+        (Report((GOOD,), ()), 0, ["  ok      a: fine", "1 hop holds, and all sides agree"]),
         (Report((GOOD, BAD), ()), 1, ["  broken  b: wrong", "          cure: mend it", "1 of 2 hops broken"]),
         (
             Report((GOOD, WALKED), (MISSING,)),
@@ -181,6 +190,21 @@ def test_the_trust(run, recorded, monkeypatch, report, code, said):  # noqa: PLR
     assert found[0] == code
     assert json.loads(found[1])["clean"] == report.clean
     assert len(json.loads(found[1])["hops"]) == len(report.hops)
+
+
+def test_the_trust_names_every_method_when_asked_to(run, recorded, monkeypatch):
+    methods = tuple(f"aiplatform.projects.locations.models.m{each:02}" for each in range(20))
+
+    async def verified(settings, who, me):
+        return Report((GOOD,), (replace(MISSING, methods=methods),))
+
+    monkeypatch.setattr(trusting, "verified", verified)
+    out = run("trust", "verify", "--config", str(recorded))[1]
+    assert "fails for 20 methods, each told by `remit trust verify --verbose`" in out
+    out = run("trust", "verify", "--verbose", "--config", str(recorded))[1]
+    assert all(f"m{each:02}" in out for each in range(20))
+    [found] = json.loads(run("trust", "verify", "--json", "--config", str(recorded))[1])["findings"]
+    assert tuple(found["methods"]) == methods
 
 
 def test_the_trust_of_one_role(run, recorded, monkeypatch):

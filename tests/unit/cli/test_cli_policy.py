@@ -135,6 +135,40 @@ def test_what_cannot_be_read_is_an_error_with_its_place(run, house, name, edited
     assert said in err
 
 
+def flood(house):
+    """A word that is misspelt in a hundred tests."""
+    test = "  - {nam: engineers launch, who: dana, does: launch, on: contoso-fraud-test, expect: permit}\n"
+    edit(house, "tests/work.yaml", TESTS[TESTS.index("tests:") :], "tests:\n" + test * 100)
+    return f"{house.parent}/policies/tests/work.yaml:7:6: `nam` is not known here"
+
+
+def test_what_is_wrong_a_hundred_times_is_told_once_with_its_place(run, house):
+    said = flood(house)
+    code, out, err = run("test", "--config", house)
+    first, hint = err.splitlines()
+    assert (code, out) == (2, "")
+    assert first.startswith(f"error: {said}")
+    assert first.endswith("; the same at 99 more places")
+    assert hint == "hint: docs/policy-schema.md explains every word of a policy test"
+
+
+@pytest.mark.parametrize("broken", ["tests: [", "a: &b", "\0"])
+def test_a_test_file_that_is_no_yaml_leads_on(run, house, broken):
+    (house.parent / "policies" / "tests" / "work.yaml").write_text(broken)
+    code, _, err = run("test", "--config", house)
+    first, hint = err.splitlines()
+    assert code == 2
+    assert re.match(rf"error: {re.escape(str(house.parent))}/policies/tests/work.yaml:1:\d+: ", first)
+    assert hint.startswith("hint: docs/policy-schema.md")
+
+
+def test_a_test_file_that_cannot_be_read_is_named(run, house):
+    (house.parent / "policies" / "tests" / "more.yaml").mkdir()
+    code, _, err = run("test", "--config", house)
+    assert code == 2
+    assert err.startswith(f"error: {house.parent}/policies/tests/more.yaml: cannot be read: ")
+
+
 def test_no_tests_is_an_error(run, house):
     (house.parent / "policies" / "tests" / "work.yaml").unlink()
     code, _, err = run("test", "--config", house)
@@ -190,6 +224,17 @@ def test_a_test_that_cannot_be_read_is_a_finding(run, house):
     told = json.loads(out)
     assert (code, told["passed"]) == (1, False)
     assert [(one["severity"], one["kind"], one["line"]) for one in told["findings"]] == [("error", "invalid", 7)]
+
+
+def test_a_test_file_that_is_wrong_all_over_is_a_line_and_what_to_do(run, house):
+    said = flood(house)
+    code, out, _ = run("check", "--config", house)
+    first, hint = out.splitlines()
+    assert code == 1
+    assert re.match(rf"error +{re.escape(said)}", first)
+    assert first.endswith("; the same at 99 more places")
+    assert hint.strip() == "docs/policy-schema.md explains every word of a policy test"
+    assert len(json.loads(run("check", "--config", house, "--json")[1])["findings"]) == 100
 
 
 def test_a_rule_that_nothing_needs_is_a_warning(run, house):

@@ -10,6 +10,7 @@ from remit.model.secret import AccessToken
 from remit.sdk import sign_in
 
 NOW = 1_800_000_000
+MAY_ONLY = ("what policies permit", "whoever may")
 CAN = {
     "decision": "",
     "action": "endpoints.predict",
@@ -153,6 +154,40 @@ def test_may_they(run, api):
     assert api.asked == [("POST", "/v1/can", "Bearer secret", asked)]
 
 
+def test_what_lies_below_a_prefix_is_told_as_that(run, api):
+    api.says({**CAN, "within": "train/"})
+    assert run("can", "me", "get", "gs://b/train/")[1] == (
+        "permit: Dana, `endpoints.predict` on `//projects/p` below `train/`\n"
+    )
+    assert api.asked[0][3] == {"action": "get", "resource": "gs://b/train/"}
+    api.says({**WHO, "within": "train/"})
+    assert "may do `a` to `r` below `train/`, as of" in run("who", "get", "gs://b/train/")[2]
+    [question] = EXPLAIN["questions"]
+    api.says({**EXPLAIN, "questions": [{**question, "within": "train/"}]})
+    assert "a on p, `within` train/: refused" in run("explain", "d-1", "--full")[1].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("resource", "address"),
+    [
+        ("//storage.googleapis.com/projects/_/buckets/b", "gs://b/PREFIX/"),
+        ("//blob.core.windows.net/projects/p/accounts/a/containers/c", "az://a/c/PREFIX/"),
+        ("//projects/p", ""),
+    ],
+)
+def test_what_holds_only_below_a_prefix_is_not_in_an_answer_about_the_whole_and_that_is_said(
+    run, api, resource, address
+):
+    said = [f"hint: {word} only below a prefix is not in this: name it, as `{address}`\n" for word in MAY_ONLY]
+    for denied, document in enumerate((CAN, {**CAN, "outcome": "deny"})):
+        api.says({**document, "resource": resource})
+        assert (said[0] in run("can", "me", "get", "x")[2]) is bool(denied and address)
+    api.says({**WHO, "resource": resource})
+    assert (said[1] in run("who", "get", "x")[2]) is bool(address)
+    api.says({**WHO, "resource": resource, "within": "train/"})
+    assert "below a prefix" not in run("who", "get", "x")[2]
+
+
 @pytest.mark.parametrize("outcome", ["deny", "step_up", "needs_approval", ""])
 def test_whatever_is_no_permit_is_no(run, api, outcome):
     api.says({**CAN, "outcome": outcome, "detail": "not here", "hint": "ask"})
@@ -171,10 +206,14 @@ def test_everyone_who_may(run, api):
     lines = out.splitlines()
     assert code == 0
     assert lines[0].split() == ["who", "kind", "may", "by", "through", "principal"]
+    assert lines[1].split()[:3] == ["Dana", "person", "yes"]
     assert "fraud → everyone" in lines[1]
     assert "after a step-up to c1" in lines[2]
     assert "when granted" in lines[3]
     assert api.asked[0][:2] == ("GET", "/v1/who?action=predict&resource=p")
+    api.says({**WHO, "people": [{**PERSON, "guest": True}, {**PERSON, "guest": True, "kind": "workload"}]})
+    kinds = [line.split()[1] for line in run("who", "predict", "p")[1].splitlines()]
+    assert kinds == ["kind", "guest", "workload"]
     api.says({**WHO, "people": []})
     assert run("who", "predict", "p")[:2] == (1, "")
     assert run("who", "predict", "p", "--json")[0] == 1
@@ -224,6 +263,38 @@ def test_a_request_and_the_words_about_it(run, api):
         assert api.asked[-1][3] == {"grant": "g-1", "say": word, "because": "so"}
 
 
+@pytest.mark.parametrize(
+    ("grants", "by"),
+    [
+        ([], "by: the policies, without a grant"),
+        ([{"id": "g-1", "job": "", "until": NOW}], "by: the grant `g-1` until 2027-01-15 08:00:00 UTC"),
+    ],
+)
+def test_what_is_permitted_already_is_a_yes_and_nothing_is_asked_for(run, api, grants, by):
+    permitted = {"principal": "tid/dana", "name": "Dana", "action": "launch", "resource": "//projects/p"}
+    done = {"decision": "d-1", "permitted": {**permitted, "grants": grants}}
+    api.says(done)
+    code, out, err = run(*COMMANDS["request"][0])
+    assert (code, out) == (0, "permitted already: Dana, `launch` on `//projects/p`\n")
+    assert err.splitlines() == [by, "nothing was asked for: just do it"]
+    assert run(*COMMANDS["request"][0], "--json") == (0, f"{json.dumps(done)}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("grant", "by"),
+    [
+        ({"job": "", "until": NOW}, "the grant `g-1` until 2027-01-15 08:00:00 UTC"),
+        ({"job": "nightly", "until": NOW}, "the grant `g-1` of the run `nightly` until 2027-01-15 08:00:00 UTC"),
+        ({"job": "nightly", "until": 0}, "the grant `g-1`, which begins with the run `nightly`"),
+    ],
+)
+def test_a_grant_that_permits_is_named(run, api, grant, by):
+    api.says({**CAN, "grants": [{"id": "g-1", **grant}]})
+    code, _, err = run("can", "me", "predict", "p", "--job", "nightly")
+    assert code == 0
+    assert f"by: {by}" in err.splitlines()
+
+
 @pytest.mark.parametrize("lasting", ["soon", "0h", "9" * 5000 + "d", "1.5h"])
 def test_what_is_no_duration_is_asked_of_nobody(run, api, lasting):
     code, out, err = run("request", "launch", "p", "--for", lasting, "--because", "x")
@@ -236,7 +307,7 @@ def test_the_list(run, api):
     code, out, err = run("list", "--all")
     assert code == 0
     assert "waits for approval, 1 of 2" in out
-    assert err == "1 wait for your approval, 1 for your review\n"
+    assert err == "1 waits for your approval, 1 for your review\n"
     assert api.asked[0][1] == "/v1/grants?all=1"
     api.says({"grants": []})
     assert run("list")[:2] == (0, "")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from tests.unit.trust.drifting_lab import Hands, World
@@ -68,10 +69,35 @@ def test_none_then_one_which_is_explained_and_reverted(drift, world, tmp_path):
     assert code == 1
     assert "by admin@contoso.example, " in out
     assert "group 9a000000-0000-4000-8000-000000000002" in out
-    assert "nothing is reverted without a yes" in drift("revert", told["key"])[2]
+    code, out, err = drift("revert", told["key"])
+    assert (code, out) == (2, "")
+    assert "nothing is reverted without a yes" in err
+    assert "0 to make, 0 to change, 1 to remove" in err
+    assert "remit trust apply" not in err  # the checksum of a part is none that it takes
     code, out, err = drift("revert", told["key"], "--yes")
     assert (code, out) == (0, "1 reverted\n"), err
     assert drift()[0] == 0
+
+
+def test_what_changes_while_somebody_reads_is_not_reverted_and_said(drift, world, monkeypatch):
+    bind(world, "roles/browser")
+    [told] = json.loads(drift("--json")[1])["drifts"]
+    reverted = trust_drift.reverted
+
+    async def late(view, plan, allowed, tell):
+        other = replace(plan.changes[0], says="something else")
+        return await reverted(view, replace(plan, changes=(other,)), allowed, tell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trust_drift, "reverted", late)
+        code, out, err = drift("revert", told["key"], "--yes")
+    assert (code, out) == (2, "")
+    assert err.endswith(
+        "error: since these drifts were shown, the clouds, the policy or remit.yaml changed\n"
+        "hint: look again: `remit trust drift`\n"
+    )
+    assert "remit trust apply" not in err
+    assert drift("revert", told["key"], "--yes")[0] == 0
 
 
 def test_adopting_edits_the_file(drift, world):

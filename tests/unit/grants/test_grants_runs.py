@@ -182,20 +182,6 @@ def test_how_long_runs_like_it_took(house):
         assert asyncio.run(runs.lasted(*other)) == []
 
 
-@pytest.mark.promise("N1")
-def test_what_waits_for_a_run_of_a_name(house):
-    grants, runs = house.store(), store(house)
-    house.ask(grants, needed=0, job="nightly", lasting=600)
-    house.ask(grants, needed=0, job="nightly", lasting=1200)
-    house.ask(grants, needed=0, job="other")
-    house.ask(grants, needed=1, job="nightly", lasting=60)
-    key = house.dana.principal.key
-    assert sorted(asyncio.run(runs.waiting(key, "nightly", house.now))) == [600, 1200]
-    assert asyncio.run(runs.waiting(house.ada.principal.key, "nightly", house.now)) == []
-    house.start(grants)
-    assert asyncio.run(runs.waiting(key, "nightly", house.now)) == []
-
-
 @pytest.mark.promise("T10")
 def test_the_view_follows_what_goes_on(house):
     runs, seen = store(house), view(house)

@@ -199,6 +199,22 @@ def test_a_grant_for_a_run_begins_and_ends_with_it(house):
     assert [(entry["step"], entry["job"]) for entry in house.entries()[4:]] == [("start", RUN), ("end", RUN)]
 
 
+@pytest.mark.promise("N1")
+def test_what_waits_for_a_run_of_a_name(house):
+    store = house.store()
+    for job, needed, lasting in (("nightly", 0, 600), ("nightly", 0, 1200), ("other", 0, 60), ("nightly", 1, 60)):
+        house.ask(store, needed=needed, job=job, lasting=lasting)
+
+    def waiting(who, name="nightly", at=0):
+        return sorted(kept.wanted.lasting for kept in asyncio.run(store.waiting(who.principal.key, name, at)))
+
+    assert waiting(house.dana, at=house.now) == [600, 1200]
+    assert waiting(house.ada, at=house.now) == []
+    assert waiting(house.dana, at=house.now + PATIENCE) == []
+    house.start(store)
+    assert waiting(house.dana, at=house.now) == []
+
+
 def test_a_word_that_comes_late_wakes_no_dead_run(quick):
     store = quick.store()
     first = quick.ask(store, job="nightly")

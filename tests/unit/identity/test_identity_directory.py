@@ -230,7 +230,7 @@ def test_what_could_not_be_told_is_told_next_time_and_keeps_nobody_waiting(story
     story.directory.set_enabled(oid(OLGA), False)
     story.sink.broken = {DANA: error}
     assert story.round() == [lock(OLGA)]
-    assert story.poll.trouble.startswith("1 changes of the directory are not told: ")
+    assert story.poll.trouble.startswith("1 change of the directory not told: ")
     assert "private" not in story.poll.trouble
     story.sink.broken = {}
     assert story.round() == [lock(DANA)]
@@ -399,7 +399,7 @@ def test_the_next_one_looks_no_further_back_than_what_was_told(story):
     story.directory.delete(oid(DANA))
     story.sink.broken = {DANA: Refused(Reason.PLANE_UNAVAILABLE)}
     assert story.round() == []
-    assert "1 changes of the directory are not told" in story.poll.trouble
+    assert "1 change of the directory not told" in story.poll.trouble
     story.sink.broken = {}
     # the one who saw it is gone before it could tell
     assert story.round(story.another()) == [lock(DANA)]

@@ -163,7 +163,7 @@ def test_a_locked_principal_is_refused_by_every_arbiter_when_it_is_acknowledged(
     views = [place.view(name) for name in "abc"]
     for view in views:
         view.check(identity(), "", int(time.time()))
-    done = place.revoke(lock(because="gone"), actor="sam", decision="d-1")
+    done = place.revoke(lock(because="gone"), actor="sam", name="Sam\u202e", decision="d-1")
     assert (done.epoch, done.arbiters, done.fenced) == (1, ("a", "b", "c"), ())
     assert done.took_ms < 2000
     for view in views:
@@ -185,6 +185,7 @@ def test_a_locked_principal_is_refused_by_every_arbiter_when_it_is_acknowledged(
         "source": "operator",
         "because": "gone",
         "actor": "sam",
+        "name": "Sam",
         "decision": "d-1",
     }
 

@@ -159,6 +159,15 @@ def test_problems_are_all_told_with_their_places():
     assert len(error.problems) == 2
 
 
+def test_what_is_wrong_alike_in_many_places_is_told_once():
+    alike = tuple(Problem("a.yaml", line, 1, "x") for line in range(1, 5))
+    other = Problem("b.yaml", 9, 1, "y")
+    error = SettingsInvalid((alike[0], other, *alike[1:]))
+    assert error.message == "a.yaml:1:1: x; the same at 3 more places\nb.yaml:9:1: y"
+    assert len(error.problems) == 5
+    assert SettingsInvalid(alike[:3]).message == "a.yaml:1:1: x\na.yaml:2:1: x\na.yaml:3:1: x"
+
+
 @given(st.integers(min_value=0, max_value=(1 << 48) * 1000 - 1))
 def test_a_decision_s_name_holds_its_millisecond(at):
     name = decision_id(at)

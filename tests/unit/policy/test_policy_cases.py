@@ -132,6 +132,22 @@ def test_a_resource_is_a_word_or_spelt_out(cases, on):
     assert resource.name.endswith("/locations/us-central1/endpoints/1")
 
 
+@pytest.mark.parametrize("store", ["gs://contoso-fraud-test-data", "az://contosofraudtest/features"])
+def test_a_part_of_a_bucket_or_container_is_a_word_too(cases, store):
+    below, within = (
+        cases(GIVEN + TEST.replace("on: contoso-fraud-test", f"on: {text}"))[0].request
+        for text in (f"{store}/train/", f"{store}\n    with: {{within: train/}}")
+    )
+    assert below == within
+    assert below.first.within == "train/"
+
+
+def test_further_operations_have_parts_of_their_own(cases):
+    also = "    also:\n      - {does: use, on: gs://contoso-fraud-test-data/eval/}\n"
+    (case,) = cases(GIVEN + TEST.replace("on: contoso-fraud-test", "on: gs://contoso-fraud-test-data/train/") + also)
+    assert [each.within for each in case.request.operations] == ["train/", "eval/"]
+
+
 def test_being_unknown_can_be_what_is_expected(cases):
     unknown = TEST.replace("contoso-fraud-test", "somewhere-else").replace("launch", "no.such.method")
     (case,) = cases(GIVEN + unknown + "    because: [resource_unknown, method_unknown]\n")
@@ -164,7 +180,10 @@ WRONG = {
     "nothing expected": ("    expect: permit\n", "", "10:5", "must say what is expected"),
     "an outcome that is none": ("expect: permit", "expect: allow", "14:5", "must say what is expected"),
     "a permit with a challenge": ("expect: permit", "expect: permit c1", "14:5", "must say what is expected"),
-    "nobody": ("who: dana", "who: dina", "11:5", "must name somebody"),
+    "nobody": ("who: dana", "who: dina", "11:5", "must name somebody under `people` or `workloads`: `dina` is nobody"),
+    "not who": ("    who: dana\n", "", "10:5", "does not say who"),
+    "not what": ("    does: launch\n", "", "10:5", "does not say what is done: `does`"),
+    "not to what": ("    on: contoso-fraud-test\n", "", "10:5", "does not say what it is done to"),
     "an action that is none": ("launch", "endpoints.predikt", "12:5", "`endpoints.predikt`"),
     "a project that is none": ("contoso-fraud-test", "contoso-fraud-tset", "13:5", "contoso-fraud-tset"),
     "no text": ("name: one", "name: 1", "10:5", "`name` must be text"),
@@ -221,6 +240,37 @@ WRONG = {
     "an id that is none": ("roles: [MLEngineer]", "id: dana", "5:36", "TENANT/OBJECT-ID"),
     "a resource that is none": ("on: contoso-fraud-test", "on: 7", "13:5", "a resource is a word"),
     "a resource of no type": ("on: contoso-fraud-test", "on: {name: a}", "13:5", "must have `type`"),
+    "a hop that never ends": (
+        "on: contoso-fraud-test",
+        "on: contoso-fraud-test\n    with: {outlived: [grant, signin]}",
+        "14:30",
+        "`signin` ends before no work",
+    ),
+    "a prefix that is none": ("on: contoso-fraud-test", "on: gs://contoso-fraud-test-data/train", "13:5", "no prefix"),
+    "what is no prefix, expected to be unknown": (
+        "on: contoso-fraud-test",
+        "on: gs://contoso-fraud-test-data/train\n    because: [resource_unknown]",
+        "13:5",
+        "no prefix",
+    ),
+    "a prefix said twice": (
+        "on: contoso-fraud-test",
+        "on: gs://contoso-fraud-test-data/train/\n    with: {within: train/}",
+        "14:12",
+        "is said already",
+    ),
+    "a prefix among others": (
+        "on: contoso-fraud-test",
+        "on: [gs://contoso-fraud-test-data/train/, contoso-fraud-test]",
+        "13:5",
+        "a prefix in a list",
+    ),
+    "a grant of a part": (
+        "on: contoso-fraud-test",
+        "on: contoso-fraud-test\n    with: {grant: {on: gs://contoso-fraud-test-data/train/}}",
+        "14:20",
+        "leave out the prefix",
+    ),
     "a type that is none": (
         "on: contoso-fraud-test",
         "on: {type: Endpiont, project: contoso-fraud-test, name: a}",
@@ -244,10 +294,35 @@ def test_a_mistake_is_told_with_its_place(cases, what):
 
 def test_every_problem_of_every_file_is_told_at_once(cases):
     with pytest.raises(SettingsInvalid) as refused:
-        cases(GIVEN + TEST.replace("dana", "nobody"), GIVEN + TEST.replace("launch", "lunch") + "other: 1\n", "")
+        cases(GIVEN + TEST.replace("permit", "allow"), GIVEN + TEST.replace("launch", "lunch") + "other: 1\n", "")
     files = [problem.file for problem in refused.value.problems]
     assert sorted(set(files)) == ["tests/t0.yaml", "tests/t1.yaml", "tests/t2.yaml"]
     assert len(files) >= 4
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_whoever_misspells_what_is_given_reads_of_that_alone(cases, apart):
+    text = GIVEN.replace("given:", "givven:")
+    tests = TEST + TEST.removeprefix("tests:\n").replace("one", "two")
+    with pytest.raises(SettingsInvalid) as refused:
+        cases(*([text, tests] if apart else [text + tests]))
+    (problem,) = refused.value.problems
+    assert str(problem).startswith("tests/t0.yaml:1:1: `givven` is not known here")
+
+
+@pytest.mark.parametrize("key", ["name", "who", "does", "on", "expect"])
+def test_a_misspelt_word_is_not_told_as_a_lacking_one_too(cases, key):
+    with pytest.raises(SettingsInvalid) as refused:
+        cases(GIVEN + TEST.replace(f"{key}:", f"{key}x:"))
+    (problem,) = refused.value.problems
+    assert f"`{key}x` is not known here" in str(problem)
+
+
+@pytest.mark.parametrize("nobody", ["''", "7", "dina"])
+def test_a_test_of_nobody_is_never_read(cases, nobody):
+    with pytest.raises(SettingsInvalid) as refused:
+        cases(GIVEN + TEST.replace("dana", nobody))
+    assert len(refused.value.problems) == 1
 
 
 def test_a_name_stands_for_one_test_and_one_thing(cases):

@@ -280,13 +280,23 @@ def test_a_name_and_a_duration_are_told_and_what_is_answered_is_said(signed_in, 
     }
 
 
-def test_a_run_that_is_refused_does_not_start(signed_in, installation, tmp_path):
+@pytest.mark.parametrize(
+    ("grants", "said"), [([], "0 grants begin"), (["g-1"], "1 grant begins"), (["g-1", "g-2"], "2 grants begin")]
+)
+def test_grants_that_begin_are_counted_in_words(signed_in, installation, capfd, grants, said):
+    installation.say("/v1/jobs", {"grants": grants})
+    assert run(python(""), "fraud", signed_in, os.environ, name="nightly") == 0
+    assert capfd.readouterr().err.splitlines()[1] == f"remit: {said} with `nightly`"
+
+
+def test_a_run_that_is_refused_does_not_start_and_is_not_announced(signed_in, installation, tmp_path, capfd):
     document = {"error": "access_denied", "error_description": "this run would outlive its sign-in"}
     installation.say("/v1/jobs", document, 403, x_remit_reason="policy_forbids", x_remit_decision="d-1")
     with pytest.raises(Refused, match="would outlive its sign-in"):
         run(python("import sys; open(sys.argv[1], 'w')", str(tmp_path / "started")), "p", signed_in, os.environ)
     assert not (tmp_path / "started").exists()
     assert [method for method, _, _ in told(installation)] == ["POST"]
+    assert capfd.readouterr().err == ""
 
 
 def test_an_end_that_cannot_be_told_is_said_and_changes_nothing(signed_in, installation, capfd):

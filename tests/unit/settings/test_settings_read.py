@@ -104,7 +104,7 @@ def test_everything_wrong_is_said_at_once_with_its_place(tmp_path):
         ("version: 1", "version: true", "version: true", "input should be a valid integer"),
         ("version: 1", "version: 1.0", "version: 1.0", "input should be a valid integer"),
         ("listen: 127.0.0.1:8443", "workers: 65", "workers: 65", "less than or equal to 64"),
-        ("listen: 127.0.0.1:8443", "access_log_flush: never", "access_log_flush: never", "'prompt' or 'batched'"),
+        ("listen: 127.0.0.1:8443", "storage: never", "storage: never", "'tunnel' or 'terminate'"),
         ("policy:\n  folder: policies", "policy: policies", "policy: policies", "valid dictionary"),
     ],
 )
@@ -165,12 +165,6 @@ def test_plaintext_off_loopback_is_refused_with_what_else_is_wrong(tmp_path):
     assert len(found) == 4  # a line for Google, one for Azure and a database name the project
     assert found[3][:2] == place(text, "listen:")
     assert "plaintext on `0.0.0.0`" in found[3][2]
-
-
-def test_when_the_access_log_is_written(tmp_path):
-    assert read(EXAMPLE).gateway.access_log_flush == "prompt"
-    (tmp_path / "remit.yaml").write_text(changed("listen: 127.0.0.1:8443", "access_log_flush: batched"))
-    assert read(tmp_path / "remit.yaml").gateway.access_log_flush == "batched"
 
 
 def test_tls_lets_it_listen_anywhere(tmp_path):

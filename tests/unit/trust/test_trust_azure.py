@@ -456,6 +456,32 @@ def test_which_roles_open_blobs(definition, opens):
     assert azure_roles.understood("g", {"properties": properties}).opens is opens
 
 
+@pytest.mark.parametrize(
+    ("action", "becomes"),
+    [
+        ("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", True),
+        ("Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action", True),
+        ("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write", True),
+        ("Microsoft.Authorization/roleAssignments/write", True),
+        ("Microsoft.Authorization/roleAssignmentScheduleRequests/write", True),
+        ("Microsoft.Authorization/roleEligibilityScheduleRequests/write", True),
+        ("Microsoft.Authorization/roleDefinitions/write", True),
+        ("Microsoft.Authorization/elevateAccess/action", True),
+        ("MICROSOFT.AUTHORIZATION/ROLEELIGIBILITY*/WRITE", True),
+        ("Microsoft.Authorization/*", True),
+        ("*/write", True),
+        ("*/read", False),
+        ("Microsoft.Authorization/*/read", False),
+        ("Microsoft.Authorization/roleAssignments/delete", False),
+        ("Microsoft.Authorization/roleEligibilityScheduleRequests/cancel/action", False),
+        ("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/read", False),
+    ],
+)
+def test_which_roles_lead_to_an_identity(action, becomes):
+    properties = {"roleName": "x", "permissions": [{"actions": [action], "dataActions": ["*"]}]}
+    assert azure_roles.understood("g", {"properties": properties}).becomes is becomes
+
+
 def test_a_role_that_only_bears_the_name_of_azures_is_not_azures():
     role = azure_roles.understood("g", {"properties": {"roleName": READER, "permissions": []}})
     assert role.name == f"{READER} (g)"

@@ -46,5 +46,5 @@ def test_an_application_of_entras_logs_in_as_a_role_by_its_object_id():
     assert "pgaadauth_create" not in sql([one], {})
     more = DatabaseRoles("claims", "a:1", "claims", ("one", "two"), (client,))
     told = sql([more], ids)
-    assert "2 roles and 1 applications" in told
+    assert "2 roles and 1 application" in told
     assert not [line for line in told.splitlines() if line.startswith(("SELECT", "WHERE"))], "a person says whose it is"

@@ -39,6 +39,7 @@ from remit.trust.verifying.bindings import absent
 from remit.trust.verifying.compare import Line, Side, disagreements
 from remit.trust.verifying.compare import below as part_of
 from remit.trust.verifying.containers import container_findings
+from remit.trust.verifying.wants import Wants
 
 BUCKET, VIEWER, ADMIN = f"{PROJECT}-data", "roles/storage.objectViewer", "roles/storage.objectAdmin"
 SCOPE = (
@@ -304,10 +305,9 @@ CONDITION = tuple(google_condition(BUCKET, "features/").values())
 
 def compared(whole, part, *lines, tested=frozenset()):
     """What is found of a bucket and of what lies below `features/` of it, where the policy wants this."""
-    side = Side(
-        "a@b", f"buckets/{BUCKET}", {"R": frozenset(whole)}, GOVERNED, lines, tested, parts=frozenset({"features/"})
-    )
-    sides = (side, part_of(side, "features/", {"R": frozenset(part)}, frozenset()))
+    wants = Wants({"R": frozenset(whole)}, GOVERNED)
+    side = Side("a@b", f"buckets/{BUCKET}", wants, lines, tested, parts=frozenset({"features/"}))
+    sides = (side, part_of(side, "features/", Wants({"R": frozenset(part)}, GOVERNED)))
     return [
         (one.kind, one.resource.removeprefix(f"buckets/{BUCKET}"), one.permission)
         for each in sides

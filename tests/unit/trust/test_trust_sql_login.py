@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
@@ -18,6 +19,7 @@ from remit.credentials.database_certificate import DatabaseCertificates
 from remit.model.errors import TrustBroken
 from remit.model.secret import AccessToken
 from remit.settings.read import read
+from remit.sql.settings import DoorSettings
 from remit.trust.clouds.port import CloudRefused, Denied
 from remit.trust.clouds.sql import Databases
 from remit.trust.clouds.sql_login import SCOPE, AsAdministrator, session, takes_tokens
@@ -197,16 +199,30 @@ def house(world, front, tmp_path):
 
 
 @pytest.mark.promise("V3")
+def test_a_database_without_a_door_is_not_set_up_and_not_broken(house):
+    cloud = Databases(house.trust, house.file.parent, AsDoor(house))
+    sight = Sight({}, None, None, None, None, frozenset(), frozenset(), "2026-11-23", databases=cloud)
+    verify = Verify(house.trust, (), sight, None, PolicyWants(rooms.judge(house), house.estate, ""))
+    asyncio.run(verify._databases(()))
+    assert (verify._hops, verify._findings) == ([], [])
+    [said] = (line for line in verify._unseen if line.startswith("the database `features` "))
+    assert "is not set up: remit.yaml has no `gateway.databases`: write where Remit's door listens" in said
+    assert not house.database_authority.exists(), "nobody's authority is made by looking"
+
+
+@pytest.mark.promise("V3")
 def test_remit_itself_looks_and_walks_as_its_roles_where_it_has_the_key(world, front, house):
     [one] = (each for each in house.trust.databases if each.administrator)
     cloud = Databases(house.trust, house.file.parent, AsDoor(house))
+
+    opened = replace(house, sql=DoorSettings("127.0.0.1", 5433, Path("arbiter.sock"), {}))
 
     async def walked():
         async with rooms.open_hops(house) as hops:
             return await entered(house, hops, one.name, world.reader)
 
     with pytest.raises(TrustBroken, match="cannot log in"):
-        asyncio.run(cloud.look(one))
+        asyncio.run(Databases(opened.trust, opened.file.parent, AsDoor(opened)).look(one))
     assert asyncio.run(walked()) is False
     assert not house.database_authority.exists(), "nobody's authority is made by looking"
     DatabaseCertificates(house.database_authority).make("nobody", "t/nobody")

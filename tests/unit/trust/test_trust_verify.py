@@ -17,6 +17,7 @@ from remit.trust.verifying.findings import Finding, Hop, Report
 from remit.trust.verifying.page import page
 from remit.trust.verifying.roles import Holder, Holders, Sides, expired, role_findings
 from remit.trust.verifying.structure import hops, issuer_keys
+from remit.trust.verifying.wants import Wants
 
 ACCOUNT = "ml-engineer@contoso-fraud-test.iam.gserviceaccount.com"
 POOL = SETTINGS.pool
@@ -29,8 +30,7 @@ def side(wants, lines, tested=None, governed="abcdef"):
     return Side(
         ACCOUNT,
         "projects/p",
-        {role: frozenset(each) for role, each in wants.items()},
-        frozenset(governed),
+        Wants({role: frozenset(each) for role, each in wants.items()}, frozenset(governed)),
         tuple(Line(role, frozenset(each), condition) for role, each, condition in lines),
         None if tested is None else frozenset(tested),
     )
@@ -61,15 +61,19 @@ def test_what_is_missing_too_much_and_defeated(given, found):
     assert all(one.cure and one.said and one.hop and one.account == ACCOUNT for one in told)
 
 
+def with_grants(given, permissions):
+    return replace(given, wants=replace(given.wants, granted=frozenset(permissions)))
+
+
 def test_what_a_grant_would_permit_is_missing_too_and_said_to_be():
     """Somebody agreed to it, perhaps at night: a refusal of Google's then is the worst of all moments."""
-    given = replace(side({"R": "ab", "S": "b"}, []), granted=frozenset("b"))
+    given = with_grants(side({"R": "ab", "S": "b"}, []), "b")
     plain, granted = disagreements(given)
     assert (plain.permission, granted.permission) == ("a", "b")
     assert "grant would" not in plain.said
     assert "refused by Google" in granted.said
     assert (granted.kind, granted.role) == ("missing", "R and S")
-    held = replace(side({"R": "ab"}, [("r/x", "abc", None)]), granted=frozenset("b"))
+    held = with_grants(side({"R": "ab"}, [("r/x", "abc", None)]), "b")
     assert [(one.kind, one.permission) for one in disagreements(held)] == [("excess", "c")]
 
 
@@ -252,6 +256,17 @@ def test_a_condition_in_other_words_is_the_same():
     assert hop.holds, hop
 
 
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "1 provider accepts whom it should, and "), (2, "2 providers accept whom they should, and ")],
+)
+def test_what_holds_is_counted_in_words(number, said):
+    addresses = [Address("google.provider", f"{POOL}/providers/{each}") for each in range(number)]
+    match = Matched(tuple((Thing(each, provider()), Found(each, provider())) for each in addresses), ())
+    [hop] = hops(match, ["google.provider"], SETTINGS)
+    assert hop.said.startswith(said)
+
+
 def test_what_nobody_wants_is_told():
     other = Found(Address("google.provider", f"{POOL}/providers/other"), provider(issuer="https://evil.example"))
     [hop] = hops(Matched((), (other,)), ["google.provider"], SETTINGS)
@@ -262,7 +277,7 @@ def test_what_nobody_wants_is_told():
 @pytest.mark.parametrize(
     ("uploaded", "holds", "said"),
     [
-        ('{"keys": [{"n": "1"}, {"n": "2"}]}', True, "all 2 keys"),
+        ('{"keys": [{"n": "1"}, {"n": "2"}]}', True, "the 2 keys"),
         ('{"keys": [{"n": "1"}]}', False, "stale"),
         ('{"keys": [{"n": "1"}, {"n": "2"}, {"n": "3"}]}', False, "still takes 1"),
         ('{"keys": []}', False, "does not know 2 of 2"),
@@ -320,6 +335,44 @@ def test_a_report_is_clean_only_when_nothing_was_found():
     assert not Report((GOOD, BAD), ()).clean
     assert Report((GOOD, BAD), tuple(EXCESS)).about("S") == Report((GOOD,), ())
     assert Report((GOOD, BAD), tuple(EXCESS)).about("R") == Report((GOOD, BAD), tuple(EXCESS))
+
+
+def test_the_page_tells_what_was_only_read_apart_from_what_holds():
+    read = replace(GOOD, walked=False)
+
+    def said(*hops):
+        return [line.text for line in page(Report(hops, ()))][-1]
+
+    assert said(GOOD, GOOD) == "2 hops hold, and all sides agree"
+    assert said(GOOD, read) == "1 hop holds, 1 was read and not walked, and all sides agree"
+    assert said(read, read) == "0 hops hold, 2 were read and not walked, and all sides agree"
+    assert said(GOOD, BAD, read).startswith("1 of 3 hops broken, 1 was read and not walked; ")
+
+
+def test_the_page_names_the_methods_that_fail():
+    def said(count, **how):
+        methods = tuple(f"aiplatform.projects.locations.models.m{each:02}" for each in range(count))
+        missing = replace(EXCESS[0], kind="missing", methods=methods)
+        more = [replace(missing, permission=f"x.{each}") for each in range(5)]
+        return [line.text.strip() for line in page(Report((GOOD,), (missing, *more)), **how)]
+
+    lines = said(2)
+    assert "fails for 2 methods: aiplatform.projects.locations.models.{m00,m01}" in lines
+    assert "missing R (sa) on projects/p: x.0, x.0, x.1, and 3 more" in lines
+    lines = said(13)
+    at = lines.index("fails for 13 methods, each told by `remit trust verify --verbose`")
+    assert lines[at + 1].startswith("aiplatform 13: m00 models, m01 models, ")
+    lines = said(13, verbose=True)
+    [told] = (line for line in lines if line.startswith("fails for 13 methods: "))
+    assert all(f"m{each:02}" in told for each in range(13))
+    assert "missing R (sa) on projects/p: x.0, x.0, x.1, x.2, x.3, x.4" in lines
+
+
+def test_what_is_missing_or_defeated_comes_with_the_methods_that_the_policy_permits():
+    given = side({"R": "ab"}, [("r/x", "bc", None)], tested="c")
+    given = replace(given, wants=replace(given.wants, methods={"a": ("s.m.a", "s.n.a"), "b": ("s.m.b",)}))
+    told = {(one.kind, one.permission): one.methods for one in disagreements(given)}
+    assert told == {("missing", "a"): ("s.m.a", "s.n.a"), ("clash", "b"): ("s.m.b",), ("excess", "c"): ()}
 
 
 def test_the_page_tells_each_thing_once_and_many_of_a_kind_shortly():

@@ -73,6 +73,11 @@ def test_contoso_holds_and_has_its_two_flaws(contosos):
     assert ("DataScientist", "aiplatform.customJobs.create") not in excess  # somebody may grant her that
     missing = {(one.role, one.permission) for one in report.findings if one.kind == "missing"}
     assert ("Security", "logging.logEntries.list") in missing
+    [predict] = [one for one in report.findings if one.permission == "aiplatform.endpoints.predict"]
+    assert predict.role == "Security"  # who may not predict, and may look after what somebody predicts
+    assert predict.methods == tuple(
+        f"aiplatform.projects.locations.{of}.fetchPredictOperation" for of in ("endpoints", "publishers.models")
+    )
     [granted] = [one for one in report.findings if "with a grant" in one.said and one.role == "DataScientist"]
     assert (granted.kind, granted.permission) == ("missing", "aiplatform.persistentResources.create")
     # what else there is, Google's own wide roles are the reason of, and no bucket, account or container

@@ -1,6 +1,8 @@
 """`remit policy check`: what is to be looked at in the policies."""
 
 import datetime as dt
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,8 @@ import click
 from remit.cli.audit import moment
 from remit.cli.output import emit, json_option, printable, say
 from remit.cli.serve import config_option
+from remit.model.counts import counted
+from remit.model.errors import folded
 
 if TYPE_CHECKING:
     from remit.policy.use.findings import Finding
@@ -45,14 +49,12 @@ def command(config: Path, since: str, *, offline: bool, as_json: bool) -> None:
             }
         )
     else:
-        for finding in report.findings:
-            click.echo(printable(f"{finding.severity:7} {finding.problem}"))
-            if finding.hint:
-                click.echo(printable(f"        {finding.hint}"))
+        for line in _told(report.findings):
+            click.echo(printable(line))
         counts = [(sum(each.severity is one for each in report.findings), str(one)) for one in Severity]
-        say(", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts))
+        say(", ".join(counted(count, word) for count, word in counts))
         say(
-            f"from {report.tests} tests, {report.decisions} recorded decisions"
+            f"from {counted(report.tests, 'test')}, {counted(report.decisions, 'recorded decision')}"
             + (f" since {_day(report.since)}" if report.since else "")
             + (
                 f", and the directory of {_day(report.directory)}"
@@ -61,9 +63,18 @@ def command(config: Path, since: str, *, offline: bool, as_json: bool) -> None:
             )
         )
         if report.failed:
-            say(f"{report.failed} recorded decisions could not be taken again, such as those of projects that are gone")
+            left = counted(report.failed, "recorded decision")
+            say(f"not taken again: {left}, such as those of projects that are gone")
     if not report.passed:
         raise SystemExit(1)
+
+
+def _told(findings: "Sequence[Finding]") -> Iterator[str]:
+    """A line for each, and one for what to do about several that want the same."""
+    for (severity, hint), alike in groupby(findings, key=lambda each: (each.severity, each.hint)):
+        yield from (f"{severity:7} {line}" for line in folded([each.problem for each in alike]))
+        if hint:
+            yield f"        {hint}"
 
 
 def _data(finding: "Finding") -> dict[str, Any]:

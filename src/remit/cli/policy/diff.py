@@ -11,6 +11,7 @@ import click
 from remit.cli.audit import moment
 from remit.cli.output import emit, json_option, say, table
 from remit.cli.serve import config_option
+from remit.model.counts import counted
 
 if TYPE_CHECKING:  # what these need is imported when the command runs
     from remit.assembly.replay import Comparison
@@ -91,8 +92,9 @@ def _listed(policies: Sequence[str]) -> str:
 
 def _tell_counts(compared: "Comparison") -> None:
     found = compared.replay
+    every = counted(compared.decisions, "recorded decision")
     say(
-        f"{found.replayed} of {compared.decisions} recorded decisions taken again: {found.unchanged} unchanged, "
+        f"{found.replayed} of {every} taken again: {found.unchanged} unchanged, "
         f"{found.outside} of them beyond what the edit is about"
     )
     for why, times in sorted(found.left.items()):

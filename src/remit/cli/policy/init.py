@@ -12,6 +12,7 @@ import click
 
 from remit.cli.output import emit, json_option, printable, say, table
 from remit.cli.serve import config_option
+from remit.model.counts import counted
 from remit.model.errors import Problem, RemitError, SettingsInvalid
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def command(config: Path, folder: Path | None, *, as_json: bool) -> None:
     table([{"what": one.kind, "id": one.id, "name": one.name or "-", "places": str(one.places)} for one in foreign])
     for problem in problems:
         click.echo(printable(str(problem)))
-    say(f"{len(written)} files are in `{target}`" + ("" if settings else f"; there is no `{config}` to fit them to"))
+    there = counted(len(written), "file is", "files are")
+    say(f"{there} in `{target}`" + ("" if settings else f"; there is no `{config}` to fit them to"))
     for old, new in swaps.items():
         say(f"`{old}` became `{new}`")
     say("put the ids of your own groups, roles and jobs in the place of those above, then run `remit policy check`")

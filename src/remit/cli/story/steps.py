@@ -63,6 +63,7 @@ class Steps:
         verified = self._pat("trust", "verify", "--json", codes=(0, 1))
         report = json.loads(verified.out)
         _demand(report["holds"], f"the trust does not hold: {verified.out}")
+        hold = sum(hop["walked"] for hop in report["hops"])
         missing = [finding for finding in report["findings"] if finding["kind"] == "missing"]
         excess = [finding for finding in report["findings"] if finding["kind"] == "excess"]
         self._dana.sign_in("--url", self._stage.url)
@@ -74,7 +75,7 @@ class Steps:
             1,
             "Do Entra and Google agree? Dana signs in, once.",
             (
-                f"{len(report['hops'])} hops hold; {len(missing)} permissions missing, {len(excess)} too many, such as",
+                f"{hold} hops hold; {len(missing)} permissions missing, {len(excess)} too many, such as",
                 f"  missing: {lacking['role']} cannot {lacking['permission']} in {place}",
                 f"  excess:  {worst['role']} could {worst['permission']}, which no policy permits",
                 f"signed in as {who['name']}, {', '.join(who['roles'])}, by {', '.join(who['methods'])}",

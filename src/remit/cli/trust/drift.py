@@ -209,16 +209,23 @@ async def _revert(
 ) -> "Outcome":
     from remit.assembly import trust_drift
     from remit.assembly.trust_plan import Who
+    from remit.trust.applying.apply import Changed
 
     async with trust_drift.open_scene(settings, Who.SELF) as view:
         if resume:
             return await trust_drift.resumed(view, allowed, say)
         plan = await trust_drift.to_revert(view, names)
         allowed = trust_drift.spelled(plan, allowed)
-        show(plan, tuple(allowed), err=True)
+        show(plan, tuple(allowed), err=True, whole=False)
         if not yes and not plan.problems and not plan.refused(allowed):
             _confirm()
-        return await trust_drift.reverted(view, plan, allowed, say)
+        try:
+            return await trust_drift.reverted(view, plan, allowed, say)
+        except Changed as changed:
+            for line in changed.since:
+                say(line)
+            said = "since these drifts were shown, the clouds, the policy or remit.yaml changed"
+            raise RemitError(said, hint="look again: `remit trust drift`") from changed
 
 
 def _confirm() -> None:

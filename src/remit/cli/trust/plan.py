@@ -69,11 +69,11 @@ def command(
         raise SystemExit(1)
 
 
-def show(plan: "Plan", allowed: tuple[str, ...], *, err: bool, verbose: bool = False) -> None:
-    """The plan for people, in colours where it goes to a terminal; to stderr with `err`."""
+def show(plan: "Plan", allowed: tuple[str, ...], *, err: bool, verbose: bool = False, whole: bool = True) -> None:
+    """The plan for people, in colours where it goes to a terminal; to stderr with `err`; `whole`: as of `page`."""
     from remit.trust.planning.render import page
 
-    for line in page(plan, allowed, verbose=verbose):
+    for line in page(plan, allowed, verbose=verbose, whole=whole):
         click.echo(click.style(line.text, **_STYLES.get(line.mark, {})), err=err)
 
 

@@ -32,8 +32,9 @@ _STYLES: Mapping[str, Mapping[str, Any]] = {
     "--as", "who", type=click.Choice(["remit", "self"]), default="remit", show_default=True, help="Who reads."
 )
 @click.option("--as-me", is_flag=True, help="Walk your own ways as yourself too: Google's log and the ledger name you.")
+@click.option("--verbose", is_flag=True, help="Tell every permission and every method, however many there are.")
 @json_option
-def command(config: Path, role: str, who: str, *, as_me: bool, as_json: bool) -> None:
+def command(config: Path, role: str, who: str, *, as_me: bool, verbose: bool, as_json: bool) -> None:
     """Walk every hop as Remit and as each role, and compare what Entra grants, the policy permits and IAM allows.
 
     A probe that is nobody walks each role's way; nothing is changed. With `--as-me` whoever is signed in with
@@ -55,7 +56,7 @@ def command(config: Path, role: str, who: str, *, as_me: bool, as_json: bool) ->
     if as_json:
         emit(report.data())
     else:
-        for line in page(report):
+        for line in page(report, verbose=verbose):
             click.echo(click.style(printable(line.text), **_STYLES.get(line.mark, {})))
     if not report.clean:
         raise SystemExit(1)

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from remit.identity.directory.graph import Failing, Graph, GraphFailed
 from remit.identity.directory.told import Standing, Told
 from remit.identity.tokens.claims import is_guid
+from remit.model.counts import counted
 from remit.model.errors import RemitError
 from remit.model.revocation import Revocation, Scope
 
@@ -138,7 +139,7 @@ class DirectoryPoll:
             await self._keep_links()
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the next round must come and tell it
             words = error.message if isinstance(error, RemitError) else type(error).__name__
-            self._trouble = f"{len(self._due)} changes of the directory are not told: {words}"
+            self._trouble = f"{counted(len(self._due), 'change')} of the directory not told: {words}"
         else:
             self._trouble = ""
         if self.trouble != before:

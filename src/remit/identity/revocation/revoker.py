@@ -80,14 +80,20 @@ class Revoker:
         self._monotonic = monotonic
 
     async def revoke(
-        self, revocation: Revocation, *, actor: str = "", decision: str = "", once: Once | None = None
+        self,
+        revocation: Revocation,
+        *,
+        actor: str = "",
+        name: str = "",
+        decision: str = "",
+        once: Once | None = None,
     ) -> Acknowledged:
         """Ends what the revocation names; returns when it is so everywhere, at most `FENCE` and a little later.
 
-        What stands already is not entered again, only acknowledged. `actor`: who asks, `decision`: by which decision,
-        both for the record; `once`: a second attempt with the same name has no effect. Raises `Refused` for a
-        revocation that revokes nothing, `NotRecorded` when it could not be made durable within the ledger's patience:
-        it may have been all the same, so ask again.
+        What stands already is not entered again, only acknowledged. `actor`: who asks, `name`: what people call them,
+        `decision`: by which decision, all for the record; `once`: a second attempt with the same name has no effect.
+        Raises `Refused` for a revocation that revokes nothing, `NotRecorded` when it could not be made durable within
+        the ledger's patience: it may have been all the same, so ask again.
         """
         began = self._monotonic()
         now = self._clock()
@@ -95,7 +101,8 @@ class Revoker:
         # an event that may take effect once has to be taken note of, whatever stands
         number = None if once else await asyncio.to_thread(self._standing_as, revocation)
         if number is None:
-            entry = _entry("revoke", revocation, now, actor or revocation.source, decision)
+            by = {"actor": actor or revocation.source, "name": "".join(filter(str.isprintable, name))}
+            entry = _entry("revoke", revocation, now, decision) | by
             effect = Effect(revocation, now, actor or revocation.source, once)
             number = await self._commit(entry, effect)
         return await self._acknowledged(number, began)
@@ -123,7 +130,7 @@ class Revoker:
         asked = Revocation(scope, subject, before, source=source, because=because)
         if once is None and not await asyncio.to_thread(self._locked, asked):
             return None
-        entry = _entry("lift", asked, now, actor or source, decision)
+        entry = _entry("lift", asked, now, decision) | {"actor": actor or source}
         number = await self._commit(entry, Lifting(asked, now, once))
         return await self._acknowledged(number, began)
 
@@ -196,8 +203,8 @@ def _check(asked: Revocation, now: int) -> None:
         raise Refused(Reason.REQUEST_MALFORMED, "the revocation's times lie on the wrong side of now")
 
 
-def _entry(effect: str, asked: Revocation, now: int, actor: str, decision: str) -> dict[str, Value]:
-    """The `revocation/1` entry; its `epoch` is known when it is committed."""
+def _entry(effect: str, asked: Revocation, now: int, decision: str) -> dict[str, Value]:
+    """The `revocation/1` entry without who asks; its `epoch` is known when it is committed."""
     return {
         "type": "revocation",
         "schema": "revocation/1",
@@ -210,6 +217,5 @@ def _entry(effect: str, asked: Revocation, now: int, actor: str, decision: str) 
         "until": asked.until,
         "source": asked.source,
         "because": asked.because,
-        "actor": actor,
         "decision": decision,
     }

@@ -15,6 +15,7 @@ from remit.model.estate import Estate
 from remit.model.grant import Grant, Wanted
 from remit.model.identity import Identity
 from remit.model.job import NAME
+from remit.model.lifetime import ENDING
 from remit.model.operation import Asked, Operation, Request, Resource, Work
 from remit.model.outcome import Outcome
 from remit.model.reasons import Reason
@@ -48,7 +49,8 @@ _GRANT = ("does", "on", "approvals", "lasting", "age", "break_glass")
 _ASKED = ("does", "by", "lasting", "break_glass")
 _RUN = "j-test"
 _EMPTY = "the file holds nothing: was it cut off? a file that is not needed is deleted"
-_HINT = "docs/policy-schema.md explains every word of a policy test"
+HINT = "docs/policy-schema.md explains every word of a policy test"
+"""What to do about one that cannot be read."""
 _SETS = frozenset({name for name, of in Work.__annotations__.items() if of == frozenset[str]})
 _EXPECTED = {
     "permit": Outcome.PERMIT,
@@ -102,15 +104,18 @@ def read(documents: Collection[Document], world: World) -> tuple[Case, ...]:
     files = [Fields(each, (), each.value, problems, ("given", "tests")) for each in documents]
     shared: dict[str, Actor] = {}
     groups: dict[str, str] = {}
-    for file in (each for each in files if "tests" not in each):
+    alone = [each for each in files if "tests" not in each]
+    for file in alone:
         _given(file, groups, shared)
     cases: list[Case] = []
     for file in (each for each in files if "tests" in each):
         people = dict(shared)
         _given(file, dict(groups), people)
-        cases += _tests(file, _Reader(world, people), problems)
+        faulty = {problem.file for problem in problems}
+        whole = faulty.isdisjoint(each.document.file for each in (file, *alone))
+        cases += _tests(file, _Reader(world, people, whole=whole), problems)
     if problems:
-        raise SettingsInvalid(tuple(problems), hint=_HINT)
+        raise SettingsInvalid(tuple(problems), hint=HINT)
     return tuple(cases)
 
 
@@ -136,7 +141,7 @@ def _tests(file: Fields, reader: "_Reader", problems: list[Problem]) -> Iterator
         before = len(problems)
         name = test.text("name")
         if not test.raw("name"):
-            test.complain("", "has no `name`")
+            test.lacks("has no `name`")
         elif name in seen:
             test.complain("name", f"is taken: there is another test `{name}` in this file")
         seen.add(name)
@@ -146,11 +151,12 @@ def _tests(file: Fields, reader: "_Reader", problems: list[Problem]) -> Iterator
 
 
 class _Reader:
-    """Reads the tests of one file."""
+    """Reads the tests of one file. `whole`: whether nothing is wrong with what is given, else others may be meant."""
 
-    def __init__(self, world: World, people: Mapping[str, Actor]) -> None:
+    def __init__(self, world: World, people: Mapping[str, Actor], *, whole: bool) -> None:
         self._world = world
         self._people = people
+        self._whole = whole
         self._things = Things(world.estate, world.words)
 
     def case(self, name: str, test: Fields) -> Case | None:
@@ -176,12 +182,13 @@ class _Reader:
         )
 
     def _somebody(self, test: Fields, key: str) -> Actor | None:
-        found = self._people.get(test.text(key))
-        if found is None and key in test:
-            test.complain(key, "must name somebody under `people` or `workloads`")
-        elif found is None:
-            test.complain("", f"does not say who: `{key}`")
-        return found
+        if key not in test:
+            test.lacks(f"does not say who: `{key}`")
+            return None
+        name = test.text(key)
+        if name not in self._people and self._whole and isinstance(test.raw(key), str):
+            test.complain(key, f"must name somebody under `people` or `workloads`: `{name}` is nobody there")
+        return self._people.get(name)
 
     def _because(self, test: Fields) -> tuple[str, ...]:
         found = test.texts("because")
@@ -207,7 +214,9 @@ class _Reader:
 
     def _operation(self, test: Fields, because: tuple[str, ...], around: Fields, acts_as: str) -> Operation | None:
         action = self._things.action(test, unknown=Reason.METHOD_UNKNOWN in because)
-        resources = self._things.resources(test, unknown=Reason.RESOURCE_UNKNOWN in because)
+        resources, prefix = self._things.part(test, unknown=Reason.RESOURCE_UNKNOWN in because)
+        if prefix and "within" in around:
+            around.complain("within", "is said already: `on` names what lies below a prefix")
         if action is None or not resources:
             return None
         return Operation(
@@ -215,7 +224,7 @@ class _Reader:
             resources=resources,
             acts_as=acts_as,
             work=_work(around),
-            within=around.text("within"),
+            within=prefix or around.text("within"),
             asked=self._asked(test),
         )
 
@@ -239,7 +248,7 @@ class _Reader:
             risk=_word(around, "risk", "Risk"),
             job=around.text("job", _RUN if "job_name" in around else ""),
             job_name=_job_name(around),
-            outlived=frozenset(around.texts("outlived")),
+            outlived=frozenset(_outlived(around)),
             grants=self._grants(around, identity, request.first, now),
         )
 
@@ -273,7 +282,11 @@ def _expected(test: Fields) -> tuple[Outcome, str]:
     word, _, challenge = test.text("expect").partition(" ")
     if word not in _EXPECTED or (challenge and word != "step-up"):
         known = ", ".join(f"`{each}`" for each in _EXPECTED)
-        test.complain("expect" if "expect" in test else "", f"must say what is expected: {known}, or `step-up c1`")
+        told = f"must say what is expected: {known}, or `step-up c1`"
+        if "expect" in test:
+            test.complain("expect", told)
+        else:
+            test.lacks(told)
         return Outcome.DENY, ""
     return _EXPECTED[word], challenge
 
@@ -284,6 +297,14 @@ def _word(around: Fields, key: str, kind: str) -> str:
     if found and found not in vocabulary(kind):
         around.complain(key, f"cannot be `{found}`: the schema's `{kind}` has no such word")
     return found
+
+
+def _outlived(around: Fields) -> Iterator[str]:
+    for index, one in enumerate(around.texts("outlived")):
+        if one not in ENDING:
+            known = ", ".join(f"`{each}`" for each in ENDING)
+            around.complain_of("outlived", index, f"`{one}` ends before no work; there are {known}")
+        yield one
 
 
 def _job_name(around: Fields) -> str:

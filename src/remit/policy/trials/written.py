@@ -45,20 +45,27 @@ class Fields:
         self.path = path
         self._problems = problems
         self._value: Mapping[str, Any] = {}
+        self._misspelt = False
         if not isinstance(value, Mapping):
+            self._misspelt = True
             self.complain("", "must be a mapping, `name: value`")
             return
         self._value = value
         for name in value:
             if allowed is not None and name not in allowed:
+                self._misspelt = True
                 self.complain(name, f"is not known here; there are {_listed(allowed)}")
 
     def complain(self, key: str | int, message: str) -> None:
         """A problem with a key, or with the whole mapping when it is empty."""
         path = self.path if key == "" else (*self.path, key)
-        name = path[-1] if path else "the file"
-        told = f"entry {name + 1}" if isinstance(name, int) else f"`{name}`"
+        told = "the file" if not path else "this entry" if isinstance(path[-1], int) else f"`{path[-1]}`"
         self._problems.append(self.document.problem(path, f"{told} {message}"))
+
+    def lacks(self, message: str) -> None:
+        """A problem with what the mapping does not say; none where a word that is not known may have been meant."""
+        if not self._misspelt:
+            self.complain("", message)
 
     def complain_of(self, key: str, index: int, message: str) -> None:
         """A problem with an entry of a list, or with the key where it holds no list."""

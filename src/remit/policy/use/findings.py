@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from cedarpy import pst
 
+from remit.model.counts import counted
 from remit.model.errors import Problem
 from remit.model.inventory import Inventory
 from remit.model.job import parted
@@ -143,12 +144,12 @@ def nested(rules: tuple[Rule, ...], inventory: Inventory) -> Iterator[Finding]:
     for group, rule in first.items():
         for way, (people, guests) in sorted(_ways(inventory, group).items()):
             names = " in ".join(f"`{inventory.name(each)}`" for each in way)
-            who = f"{people} {'account' if people == 1 else 'accounts'}"
+            who = counted(people, "account")
             yield rule.finding(
                 Severity.NOTE,
                 Kind.NESTED_GROUP,
                 f"`{inventory.name(group)}` lets in {who} by way of {names}"
-                + (f", {guests} as guests" if guests else ""),
+                + (f", {counted(guests, 'as a guest', 'as guests')}" if guests else ""),
                 at=group,
                 hint=_owners(inventory, way[0]),
             )
@@ -176,7 +177,7 @@ def _where(recorded: Usage | None, tested: Usage | None) -> str:
     told = []
     if recorded is not None:
         since = f" since {dt.datetime.fromtimestamp(recorded.since, dt.UTC):%Y-%m-%d}" if recorded.since else ""
-        told.append(f"{recorded.decisions} recorded decisions{since}")
+        told.append(f"{counted(recorded.decisions, 'recorded decision')}{since}")
     if tested is not None:
-        told.append(f"{tested.decisions} tests")
+        told.append(counted(tested.decisions, "test"))
     return " and ".join(told)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from cedarpy import pst
 
+from remit.model.counts import counted
 from remit.model.estate import Estate
 from remit.model.inventory import Inventory
 from remit.model.operation import Group
@@ -136,11 +137,11 @@ def _people(rule: Rule, use: Use, inventory: Inventory | None, since: str) -> It
     accounts = [each for each in inventory.accounts if whole.id in (each.groups if kind == "Group" else each.roles)]
     needed = sum(each.principal.key in use.people for each in accounts)
     if len(accounts) > needed:
-        name = inventory.name(whole.id) if kind == "Group" else whole.id
+        name, every = inventory.name(whole.id) if kind == "Group" else whole.id, counted(len(accounts), "account")
         yield rule.finding(
             Severity.NOTE,
             Kind.WIDER_THAN_USED,
-            f"{rule.what} reaches {len(accounts)} accounts in `{name}`, and {needed} of them needed it since {since}",
+            f"{rule.what} reaches {every} in `{name}`, and {needed} needed it since {since}",
             at=whole.id,
         )
 

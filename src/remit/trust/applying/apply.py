@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from remit.model.counts import counted
 from remit.model.errors import RemitError, TrustBroken
 from remit.trust.applying.journal import Entry, Journal, Past, State, Sync, alone, unfinished
 from remit.trust.applying.patience import Patience, Sleep, Tell
@@ -124,7 +125,7 @@ async def resume(work: Applying, allowed: Collection[str] = ()) -> Outcome:
             lines = tuple(f"not reviewed: {change.act} {change.address}: {change.says}" for change in strange)
             raise _strange(lines, seen.plan)
         _nobody_locked_out(seen.plan, {*past.allowed, *allowed})
-        work.tell(f"{len(past.entries) - len(steps)} of {len(past.entries)} steps are there, {len(steps)} to do")
+        work.tell(f"{len(past.entries) - len(steps)} of {counted(len(past.entries), 'step')} done, {len(steps)} to do")
         journal = Journal(past.path, sync=work.sync)
         todo = [(step, change) for step, change in steps if step is not None]
         return await _carry_out(work, journal, todo, seen, lagging=past.touched > 0)
@@ -141,7 +142,7 @@ def opened(folder: Path) -> Past:
 def _none_open(folder: Path) -> None:
     if past := unfinished(folder):
         done = sum(entry.state is State.DONE for entry in past.entries)
-        message = f"the apply of `{past.checksum}` was interrupted: {done} of {len(past.entries)} steps are done"
+        message = f"the apply of `{past.checksum}` was interrupted: {done} of {counted(len(past.entries), 'step')} done"
         if past.touched > done:
             message += ", and of another nobody knows"
         raise TrustBroken(message, hint=_GO_ON)

@@ -1,7 +1,7 @@
 """Azure's roles as far as the trust must tell them apart: by name, by id, whether they open blobs or an identity.
 
-Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles/storage (ids, the same in every tenant) and
-role-definitions (`dataActions`, `*`).
+Source: learn.microsoft.com/azure/role-based-access-control/built-in-roles/storage (ids, the same in every tenant),
+role-definitions (`dataActions`, `*`) and permissions/management-and-governance (`Microsoft.Authorization`).
 """
 
 import re
@@ -20,13 +20,20 @@ BUILT_IN: Mapping[str, str] = {
 
 _BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
 _IDENTITIES = "microsoft.managedidentity/userassignedidentities"
+_GIVING = (
+    "roleassignments",
+    "roleassignmentschedulerequests",  # for a while, by Privileged Identity Management
+    "roleeligibilityschedulerequests",  # to be taken at any time, by the same
+    "roledefinitions",  # widening a role that one has
+)
 _WAYS = (
     f"{_IDENTITIES}/x/assign/action",
     f"{_IDENTITIES}/assign/action",
     f"{_IDENTITIES}/federatedidentitycredentials/write",
-    "microsoft.authorization/roleassignments/write",
+    *(f"microsoft.authorization/{each}/write" for each in _GIVING),
+    "microsoft.authorization/elevateaccess/action",
 )
-"""Using an identity, having it trust somebody else, and giving oneself a role that can."""
+"""Using an identity, having it trust somebody else, and coming to a role that can."""
 _PROBES = tuple(f"{_BLOBS}{verb}" for verb in ("read", "write", "delete", "add/action", "tags/read"))
 
 

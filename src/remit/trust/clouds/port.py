@@ -37,6 +37,10 @@ class Denied(CloudRefused):
     """Whoever asks may not. The message names the permission where the cloud does."""
 
 
+class NotSetUp(TrustBroken):
+    """Nothing is broken: by remit.yaml itself it is not there yet. The hint says what to write."""
+
+
 class Tokens(Protocol):
     """Who asks: an administrator, or Remit itself."""
 

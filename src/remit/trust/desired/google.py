@@ -6,6 +6,7 @@ cloud.google.com/iam/docs/workload-identity-federation, /iam/docs/creating-custo
 
 from collections.abc import Callable, Iterator, Mapping
 
+from remit.model.counts import counted
 from remit.model.errors import TrustBroken
 from remit.trust.clouds.google_names import estate_accounts, local_part, project_of, role_name
 from remit.trust.prefixes import google_condition
@@ -146,10 +147,10 @@ def _role(email: str, project: str, permissions: tuple[str, ...]) -> Thing | Non
     if len(held) > _MOST_PERMISSIONS or size > _MOST_BYTES:
         raise TrustBroken(
             f"what the policy permits `{email}` in `{project}` is more than one custom role can hold: "
-            f"{len(held)} permissions, {size} bytes",
+            f"{counted(len(held), 'permission')}, {counted(size, 'byte')}",
             hint="divide the work among several accounts, or grant a role of Google's instead of `policy`",
         )
-    says = f"just what the policy lets those do who work as {email}: {len(held)} permissions in {project}"
+    says = f"just what the policy lets those do who work as {email}: {counted(len(held), 'permission')} in {project}"
     says += f"; no custom role can hold {_listed(not_held)}" if not_held else ""
     fields: Fields = {"title": title, "permissions": held, "stage": "GA"}
     return Thing(Address("google.role", role_name(email, project)), fields, says=says)

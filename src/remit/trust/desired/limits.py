@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from remit.model.counts import counted
 from remit.trust.things import Fields, Ref, Text, Thing, Value
 
 _CREDENTIALS = 20  # federated, of one application
@@ -70,7 +71,7 @@ def _credentials(wanted: Sequence[Thing]) -> Iterator[str]:
     for application, count in held.items():
         if count > _CREDENTIALS:
             yield (
-                f"`entra.application {application}` would have {count} federated credentials: "
+                f"`entra.application {application}` would have {counted(count, 'federated credential')}: "
                 f"Entra takes {_CREDENTIALS} for one application"
             )
 

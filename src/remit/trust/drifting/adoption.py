@@ -1,7 +1,8 @@
 """Which words of remit.yaml would say what is there, for the drifts that the file can say. Pure.
 
 What follows from the file by itself (conditions, audiences, custom roles, audit logs, Remit's own switches) it cannot
-say otherwise: such a drift is reverted, or the rule behind it is changed. Leaves out: the text (`edit`).
+say otherwise: such a drift is reverted, or the rule behind it is changed. Leaves out: the text (`edit`), and what
+somebody edits by hand (`byhand`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from remit.trust.clouds.google_names import estate_accounts, role_name
 from remit.trust.clouds.sql_names import PRIVILEGES, place
 from remit.trust.desired.google import IMPERSONATE
 from remit.trust.desired.sql import CONNECT
+from remit.trust.drifting.byhand import by_hand
 from remit.trust.drifting.drift import Drift, Side
 from remit.trust.drifting.edit import Edit
 from remit.trust.planning.matching import differing
@@ -20,23 +22,6 @@ from remit.trust.things import Fields
 
 _ACCOUNT = "serviceAccount:"
 _HOLDERS: Mapping[str, str] = {"Group": "groups", "User": "people", "ServicePrincipal": "workloads"}
-_CANNOT: Mapping[str, str] = {
-    "sql.role": "a role of a database logs in and does nothing else, and is a member of none",
-    "sql.grant": "remit.yaml gives privileges on schemas, tables and sequences to roles of `databases` alone",
-    "entra.application": "what an application is follows from `issuers`, `sign_in`, `trust.roles` and `credentials`",
-    "entra.principal": "remit.yaml has no words for a switched-off application, or for one open to everybody",
-    "entra.federation": "federated credentials follow from `credentials.azure.accounts` and the managed identity",
-    "entra.consent": "what Remit may do at Microsoft Graph is fixed",
-    "entra.delegation": "what applications may do as people is fixed: nothing",
-    "entra.credential": "secrets and certificates are no part of the file: `secret_file` names where one is kept",
-    "azure.federation": "whom the managed identity trusts is fixed: nobody",
-    "google.pool": "the pool follows from `credentials.google.provider`",
-    "google.provider": "a provider's condition, audience and mapping follow from its issuer",
-    "google.account": "accounts follow from `environments`, `credentials.accounts` and `trust.accounts`",
-    "google.role": "custom roles follow from the policy: edit that",
-    "google.audit": "what is recorded is fixed, so that drift can be explained",
-    "azure.assignment": "containers and access stand under `credentials.azure.accounts`: write them there",
-}
 
 
 def adoption(drift: Drift, settings: TrustSettings) -> tuple[Edit, ...]:
@@ -44,8 +29,10 @@ def adoption(drift: Drift, settings: TrustSettings) -> tuple[Edit, ...]:
     words = _KINDS.get(drift.change.address.kind)
     edits = tuple(words(drift, settings)) if words else ()
     if not edits:
-        why = _CANNOT.get(drift.change.address.kind, "remit.yaml has no words for it")
-        raise TrustBroken(f"`{drift.name}` cannot be adopted: {why}", hint=f"`remit trust drift revert {drift.key}`")
+        why, edit = by_hand(drift, settings)
+        revert = f"`remit trust drift revert {drift.key}`"
+        hint = f"{edit}; or undo it: {revert}" if edit else f"undo it: {revert}"
+        raise TrustBroken(f"`{drift.name}` cannot be adopted: {why}", hint=hint)
     return edits
 
 
@@ -53,10 +40,7 @@ def _binding(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
     fields = drift.now or drift.was or {}
     prefixes = below(fields)
     if drift.side is Side.ALTERED or (fields.get("condition") and not prefixes):
-        raise TrustBroken(
-            f"`{drift.name}` cannot be adopted: of conditions remit.yaml says a prefix alone",
-            hint=f"`remit trust drift revert {drift.key}`, or keep its member under `trust.apart`",
-        )
+        return
     comes = drift.side is Side.APPEARED
     resource, role, who = (str(fields.get(name)) for name in ("resource", "role", "member"))
     email = who.removeprefix(_ACCOUNT)
@@ -105,7 +89,9 @@ def _assignment(drift: Drift, settings: TrustSettings) -> Iterator[Edit]:
 
 def _application(drift: Drift, _: TrustSettings) -> Iterator[Edit]:
     now, was = drift.now, drift.was
-    if now is None or was is None or differing("entra.application", now, was) != ("webRedirects",):
+    if drift.name != "entra.application remit" or now is None or was is None:
+        return
+    if differing("entra.application", now, was) != ("webRedirects",):
         return
     after, before = (one if isinstance(one := side.get("webRedirects"), tuple) else () for side in (now, was))
     yield from (Edit(("trust", "redirects"), str(one), comes=True) for one in after if one not in before)

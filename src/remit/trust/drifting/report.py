@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from remit.model.counts import counted
 from remit.trust.drifting.attribution import Cause
 from remit.trust.drifting.blast import Reach
 from remit.trust.drifting.drift import Drift, Side
@@ -69,7 +70,7 @@ def render(found: Sequence[Explained]) -> str:
     """For people: at most 100 columns but for names that are longer; one empty line between drifts."""
     if not found:
         return "the clouds hold what remit.yaml says: no drift"
-    count = f"{len(found)} drift{'s' if len(found) > 1 else ''}"
+    count = counted(len(found), "drift")
     return "\n\n".join([*map(render_one, found), f"{count}; `remit trust drift revert KEY` or `adopt KEY` for each"])
 
 

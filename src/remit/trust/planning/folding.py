@@ -7,6 +7,7 @@ Source of the form `SERVICE.RESOURCE.VERB`: cloud.google.com/iam/docs/permission
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from remit.model.counts import counted
 from remit.trust.planning.dangerous import seizing
 
 FEW = 12  # permissions that are told one by one
@@ -27,15 +28,20 @@ _RUNNING = (
 def folded(permissions: Sequence[str]) -> tuple[str, ...]:
     """A paragraph with how many there are, one with what takes others' rights if any, and one for each service."""
     seized = sorted(filter(seizing, permissions))
-    services: dict[str, list[str]] = {}
-    for each in permissions:
-        services.setdefault(each.partition(".")[0], []).append(each)
-    ordered = sorted(services.items(), key=lambda one: (-len(one[1]), one[0]))
     return (
         f"{len(permissions)}, each told by `remit trust plan --verbose`",
         *([f"takes what others hold by {', '.join(seized)}"] if seized else []),
-        *(f"{service} {len(some)}: {_service(some)}" for service, some in ordered),
+        *by_service(permissions),
     )
+
+
+def by_service(names: Sequence[str]) -> tuple[str, ...]:
+    """A paragraph for each service, of permissions or of methods by such names: `SERVICE.RESOURCE.VERB`."""
+    services: dict[str, list[str]] = {}
+    for each in names:
+        services.setdefault(each.partition(".")[0], []).append(each)
+    ordered = sorted(services.items(), key=lambda one: (-len(one[1]), one[0]))
+    return tuple(f"{service} {len(some)}: {_service(some)}" for service, some in ordered)
 
 
 def _service(permissions: Sequence[str]) -> str:
@@ -54,7 +60,7 @@ def _acting(verbs: Mapping[str, list[str]]) -> Iterator[str]:
     yield from (_verb(verb, verbs[verb]) for verb in ordered[:_VERBS])
     if rest := ordered[_VERBS:]:
         count = sum(len(verbs[verb]) for verb in rest)
-        yield f"{count} by {len(rest)} other verbs ({_some(rest)})"
+        yield f"{count} by {counted(len(rest), 'other verb')} ({_some(rest)})"
 
 
 def _verb(verb: str, resources: Sequence[str]) -> str:

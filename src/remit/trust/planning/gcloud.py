@@ -7,6 +7,7 @@ with the etag that it was read with. Source: cloud.google.com/sdk/gcloud/referen
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from remit.model.counts import counted
 from remit.model.errors import TrustBroken
 from remit.trust.clouds.google_bindings import EVERY_SERVICE
 from remit.trust.clouds.google_names import local_part, project_of
@@ -46,7 +47,7 @@ def gcloud(plan: Plan, found: Sequence[Found] = ()) -> str:
     waited_for = sorted((ref for ref in words.waited_for if ref.of not in made), key=lambda ref: (ref.of, ref.name))
     lookups = [line for ref in waited_for for line in looked_up(words, ref)]
     kinds = {change.address.kind for change in plan.changes}
-    head = [_HEAD, comment(f"Remit's plan {plan.checksum}: {len(plan.changes)} changes.")]
+    head = [_HEAD, comment(f"Remit's plan {plan.checksum}: {counted(len(plan.changes), 'change')}.")]
     head += [comment(f"Problem: {problem}") for problem in plan.problems]
     head += [_AUDITS] if "google.audit" in kinds else []
     head += [FUNCTIONS] if any(kind.startswith("entra.") for kind in kinds) else []

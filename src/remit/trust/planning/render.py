@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from remit.model.counts import counted
 from remit.trust.planning.folding import FEW, folded
 from remit.trust.planning.headlines import SAID, concerns, headline
 from remit.trust.planning.matching import differing
@@ -40,12 +41,14 @@ def render(plan: Plan, allowed: Collection[str] = (), *, verbose: bool = False) 
     return "\n".join(line.text for line in page(plan, allowed, verbose=verbose))
 
 
-def page(plan: Plan, allowed: Collection[str] = (), *, verbose: bool = False) -> tuple[Line, ...]:
+def page(plan: Plan, allowed: Collection[str] = (), *, verbose: bool = False, whole: bool = True) -> tuple[Line, ...]:
     """The page, line by line.
 
-    `allowed`: names of unsafe changes that are to be made all the same; `verbose`: with every permission of a role.
+    `allowed`: names of unsafe changes that are to be made all the same; `verbose`: with every permission of a role;
+    `whole`: whether these are all changes, else there is no checksum, since none can be applied by that of a part.
     """
-    return tuple(Line(_printable(line.text).rstrip(), line.mark) for line in _page(plan, allowed, verbose=verbose))
+    lines = (*_page(plan, allowed, verbose=verbose), *([] if plan.empty else _end(plan, allowed, whole=whole)))
+    return tuple(Line(_printable(line.text).rstrip(), line.mark) for line in lines)
 
 
 def as_json(plan: Plan, allowed: Collection[str] = ()) -> dict[str, Any]:
@@ -90,7 +93,6 @@ def _page(plan: Plan, allowed: Collection[str], *, verbose: bool) -> Iterator[Li
             for change in changes:
                 yield from _change(change, allowed, verbose=verbose)
     yield Line("")
-    yield from _end(plan, allowed)
 
 
 def _grouped(changes: Sequence[Change]) -> dict[str, dict[str, list[Change]]]:
@@ -212,13 +214,14 @@ def compact(texts: Sequence[str]) -> str:
     return ", ".join(joined)
 
 
-def _end(plan: Plan, allowed: Collection[str]) -> Iterator[Line]:
+def _end(plan: Plan, allowed: Collection[str], *, whole: bool) -> Iterator[Line]:
     counts = ", ".join(f"{_count(plan, act)} to {_MARKS[act]}" for act in Act)
     refused = plan.refused(allowed)
     yield Line(f"{counts}; {len(refused)} refused unless named" if refused else counts, "title")
     if plan.problems:
-        count = len(plan.problems)
-        yield Line(f"cannot be applied: {count} problem{'s' if count > 1 else ''} first", "unsafe")
+        yield Line(f"cannot be applied: {counted(len(plan.problems), 'problem')} first", "unsafe")
+    elif not whole:
+        return
     elif not refused:
         named = "".join(f" --allow {shlex.quote(change.name)}" for change in plan.changes if change.unsafe)
         yield Line(f"apply exactly this with: remit trust apply {plan.checksum}{named}", "title")

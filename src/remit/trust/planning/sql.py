@@ -8,6 +8,7 @@ learn.microsoft.com/azure/postgresql/flexible-server/security-manage-entra-users
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from remit.model.counts import counted
 from remit.trust.clouds.sql_names import place
 from remit.trust.settings import DatabaseRoles
 from remit.trust.things import Address, Ref
@@ -63,7 +64,8 @@ def _role(role: str) -> Iterator[str]:
 def _entra(one: DatabaseRoles, ids: Mapping[Ref, str]) -> Iterator[str]:
     """A role of an application's; by its object id, since display names can be anybody's."""
     if len(one.roles) != 1 or len(one.clients) != 1:
-        yield f"-- {len(one.roles)} roles and {len(one.clients)} applications: say of each role whose it is, as below"
+        roles, applications = counted(len(one.roles), "role"), counted(len(one.clients), "application")
+        yield f"-- {roles} and {applications}: say of each role whose it is, as below"
     alone = "" if len(one.roles) == len(one.clients) == 1 else "-- "
     for client in one.clients:
         principal = ids.get(Ref(Address("entra.principal", client), "id"))

@@ -3,12 +3,14 @@
 Leaves out: policies of folders and organisations. What they allow shows in Google's answer, and what they deny as well.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from remit.model.counts import counted
 from remit.trust.planning.words import place
 from remit.trust.things import Fields, Found
 from remit.trust.verifying.findings import ALL, Finding, Hop
+from remit.trust.verifying.wants import Wants
 
 IMPERSONATE = frozenset({"roles/iam.workloadIdentityUser", "roles/iam.serviceAccountTokenCreator"})
 EVERYBODY = frozenset({"allUsers", "allAuthenticatedUsers"})
@@ -34,30 +36,27 @@ class Line:
 class Side:
     """One account on one resource.
 
-    `wants`: role → what the policy wants, with whatever can be granted just in time; `granted`: what of it nobody is
-    permitted without such a grant; `tested`: Google's own answer, if any; `parts`: prefixes below which it is compared
+    `wants`: what the policy wants; `tested`: Google's own answer, if any; `parts`: prefixes below which it is compared
     by itself; `above`: permissions that are wanted or held on more than this, and told there.
     """
 
     account: str
     resource: str
-    wants: Mapping[str, frozenset[str]]
-    governed: frozenset[str]
+    wants: Wants
     lines: tuple[Line, ...]
     tested: frozenset[str] | None = None
-    granted: frozenset[str] = frozenset()
     parts: frozenset[str] = frozenset()
     above: frozenset[str] = frozenset()
 
 
-def below(whole: Side, prefix: str, wants: Mapping[str, frozenset[str]], granted: frozenset[str]) -> Side:
-    """What of a bucket lies below a prefix, as a side of its own. Of the same `Side` for the whole bucket."""
+def below(whole: Side, prefix: str, wants: Wants) -> Side:
+    """What of a bucket lies below a prefix, as a side of its own. `whole`: of all of the bucket."""
     here = tuple(replace(line, condition=None) for line in whole.lines if line.below == prefix)
     over = [line for line in whole.lines if line.below and line.below != prefix and prefix.startswith(line.below)]
     held = whole.tested if whole.tested is not None else _union(line for line in whole.lines if not line.condition)
-    above = _union(over) | held | frozenset[str]().union(*whole.wants.values())
+    above = _union(over) | held | frozenset[str]().union(*whole.wants.roles.values())
     resource = f"{whole.resource}/{prefix}"
-    return Side(whole.account, resource, wants, whole.governed, here, granted=granted, above=above)
+    return Side(whole.account, resource, wants, here, above=above)
 
 
 def _union(lines: Iterable[Line]) -> frozenset[str]:
@@ -67,20 +66,21 @@ def _union(lines: Iterable[Line]) -> frozenset[str]:
 def disagreements(side: Side) -> Iterator[Finding]:
     """Missing, clashing and excess permissions of one account on one resource."""
     bound, sure = _union(side.lines), _union(line for line in side.lines if line.condition is None)
-    wanted = frozenset[str]().union(*side.wants.values())
+    wanted = frozenset[str]().union(*side.wants.roles.values())
     have = sure if side.tested is None else side.tested
     for permission in sorted(wanted - have - side.above):
-        role = ALL.join(sorted(role for role, wants in side.wants.items() if permission in wants))
-        yield _defeated(side, role, permission) if permission in bound else _missing(side, role, permission)
+        role = ALL.join(sorted(role for role, wants in side.wants.roles.items() if permission in wants))
+        told = _defeated(side, role, permission) if permission in bound else _missing(side, role, permission)
+        yield replace(told, methods=side.wants.methods.get(permission, ()))
     reaching = tuple(line for line in side.lines if line.below not in side.parts)
-    allowed = ((_union(reaching) | have) & side.governed) - side.above
+    allowed = ((_union(reaching) | have) & side.wants.governed) - side.above
     yield from _excess(replace(side, lines=reaching), wanted, allowed)
 
 
 def _missing(side: Side, role: str, permission: str) -> Finding:
     cure = f"grant `{side.account}` a role with `{permission}` on `{side.resource}`{_OR if _whole(side) else ''}"
     said = "the policy permits it, and no role grants it"
-    if permission in side.granted:
+    if permission in side.wants.granted:
         said = "the policy permits it with a grant, and no role has it: what people grant would be refused by Google"
     return Finding("missing", role, side.account, side.resource, permission, "google-permissions", said, cure)
 
@@ -106,10 +106,11 @@ def _defeated(side: Side, role: str, permission: str) -> Finding:
 
 
 def _excess(side: Side, wanted: frozenset[str], allowed: frozenset[str]) -> Iterator[Finding]:
-    role = ALL.join(sorted(side.wants))
+    role = ALL.join(sorted(side.wants.roles))
     basic = [line for line in side.lines if line.role in BASIC]
     for line in basic:
-        said = f"it holds {len(line.permissions)} permissions, and the policy uses {len(line.permissions & wanted)}"
+        held = counted(len(line.permissions), "permission")
+        said = f"it holds {held}, and the policy uses {len(line.permissions & wanted)}"
         cure = f"take `{line.role}` on `{side.resource}` from `{side.account}`, and grant what the policy uses"
         yield Finding("excess", role, side.account, side.resource, line.role, "google-permissions", said, cure)
     told = frozenset[str]().union(*(line.permissions for line in basic))
@@ -136,7 +137,7 @@ def impersonation(account: str, pool: str, bindings: Sequence[Found], roles: Seq
         cure = f"bind a group of the pool instead of `{wide[0].rpartition('/')[2]}`"
         yield Hop(name, holds=False, said=f"{everybody} may become this account", cure=cure)
     else:
-        said = f"{len(ours)} member{'s' if len(ours) > 1 else ''} of the pool may become it, and nobody else of it"
+        said = f"{counted(len(ours), 'member')} of the pool may become it, and nobody else of it"
         yield Hop(name, holds=True, said=said)
 
 

@@ -62,7 +62,7 @@ async def _entered(one: DatabaseRoles, role: str, enter: Enter) -> Hop:
     except (HopFailed, TrustBroken) as error:
         cure = error.hint or "is it reachable from here, and does its `pg_hba.conf` say what docs/databases.md shows?"
         return Hop(name, holds=False, said=error.message, cure=cure)
-    return Hop(name, holds=True, said="not logged in: what it takes is on another machine; it was read", walked=False)
+    return Hop(name, holds=True, said="not logged in: this machine has not what it takes; it was read", walked=False)
 
 
 def findings(case: Case) -> Iterator[Finding]:

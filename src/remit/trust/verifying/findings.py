@@ -33,7 +33,8 @@ class Finding:
     policy uses it, so that a leak of a token would be worth more than it should; `clash`: one side grants what another
     defeats. `role`: whose, several with `ALL` between; `account`: the service account or application, empty where it
     is about the role itself; `resource`: `projects/ID`, `buckets/NAME`, `accounts/EMAIL`, `containers/ACCOUNT/NAME`, a
-    scope of Azure's, or `entra`; `permission`: or the role that would be given or taken; `hop`: where it shows.
+    scope of Azure's, or `entra`; `permission`: or the role that would be given or taken; `hop`: where it shows;
+    `methods`: those that the policy permits and that fail without the permission.
     """
 
     kind: Literal["missing", "excess", "clash"]
@@ -44,6 +45,7 @@ class Finding:
     hop: str
     said: str
     cure: str
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

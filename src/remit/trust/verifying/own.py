@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import httpx
 
+from remit.model.counts import counted
 from remit.model.errors import HopFailed
 from remit.trust.settings import TrustSettings
 from remit.trust.verifying.findings import Hop
@@ -77,5 +78,5 @@ async def _published(client: httpx.AsyncClient, name: str, url: str, issuer: str
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError):
         return Hop(name, holds=False, said=f"`{place}` does not answer", cure="is the tenant id right?")
     same = found == issuer and count > 0
-    said = f"{count} keys published by `{found}`"
+    said = f"{counted(count, 'key')} published by `{found}`"
     return Hop(name, holds=same, said=said, cure="" if same else f"expected keys of `{issuer}`")

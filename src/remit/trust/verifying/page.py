@@ -1,13 +1,17 @@
 """A verification as a page for whoever answers for it: hops by role, then what two sides disagree about, with cures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from remit.model.counts import counted
+from remit.trust.planning.folding import FEW, by_service
+from remit.trust.planning.render import compact
 from remit.trust.verifying.findings import Finding, Hop, Report
 
 _MANY = 4  # permissions of one account and resource that are told one by one
+_WITHIN = ".projects.locations."  # what the names of most methods share, and none of their permissions has
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +22,8 @@ class Line:
     mark: Literal["ok", "unwalked", "broken", "missing", "excess", "clash", "title", "cure", ""] = ""
 
 
-def page(report: Report) -> Iterator[Line]:
-    """Every line, in order."""
+def page(report: Report, *, verbose: bool = False) -> Iterator[Line]:
+    """Every line, in order. `verbose`: with every permission and every method of what the sides disagree about."""
     for place, hops in groupby(sorted(report.hops, key=_place), key=_place):
         yield Line(
             " ".join(filter(None, (place[0], "in" if place[1] else "", place[1]))) or "what everybody's way takes",
@@ -31,7 +35,7 @@ def page(report: Report) -> Iterator[Line]:
         yield Line("")
         yield Line("where Entra, the policy and IAM disagree", "title")
     for _, findings in groupby(report.findings, key=_alike):
-        yield from _findings(list(findings))
+        yield from _findings(list(findings), verbose=verbose)
     for each in report.unseen:
         yield Line(f"not looked at: {each}")
     yield Line("")
@@ -53,21 +57,42 @@ def _alike(finding: Finding) -> tuple[str, ...]:
     return finding.kind, finding.role, finding.account, finding.resource, finding.said
 
 
-def _findings(alike: list[Finding]) -> Iterator[Line]:
+def _findings(alike: list[Finding], *, verbose: bool) -> Iterator[Line]:
     first = alike[0]
     names = [each.permission for each in alike]
-    shown = names if len(names) <= _MANY else [*names[: _MANY - 1], f"and {len(names) - _MANY + 1} more"]
+    shown = names if verbose or len(names) <= _MANY else [*names[: _MANY - 1], f"and {len(names) - _MANY + 1} more"]
     who = " ".join(filter(None, (first.role, f"({first.account})" if first.account else "", f"on {first.resource}")))
     yield Line(f"  {first.kind:7} {who}: {', '.join(shown)}", first.kind)
     yield Line(f"          {first.said} [{first.hop}]")
+    methods = sorted({method for each in alike for method in each.methods})
+    yield from (Line(f"          {text}") for text in _failing(methods, verbose=verbose))
     yield Line(f"          cure: {first.cure}", "cure")
 
 
+def _failing(methods: Sequence[str], *, verbose: bool) -> Iterator[str]:
+    """What people will not get to do."""
+    if not methods:
+        return
+    told = f"fails for {counted(len(methods), 'method')}"
+    if verbose or len(methods) <= FEW:
+        yield f"{told}: {compact(methods)}"
+        return
+    yield f"{told}, each told by `remit trust verify --verbose`"
+    yield from (f"  {text}" for text in by_service([each.replace(_WITHIN, ".", 1) for each in methods]))
+
+
 def _sum(report: Report) -> Line:
-    broken = sum(not hop.holds for hop in report.hops)
     counts = [(kind, sum(each.kind == kind for each in report.findings)) for kind in ("missing", "excess", "clash")]
     if report.clean:
-        return Line(f"{len(report.hops)} hops hold, and all sides agree", "ok")
+        return Line(f"{_held(report)}, and all sides agree", "ok")
     told = ", ".join(f"{count} {'clashing' if kind == 'clash' else kind}" for kind, count in counts if count)
-    hops = f"{broken} of {len(report.hops)} hops broken" if broken else f"{len(report.hops)} hops hold"
-    return Line(f"{hops}; permissions: {told or 'nothing to tell'}", "broken")
+    return Line(f"{_held(report)}; permissions: {told or 'nothing to tell'}", "broken")
+
+
+def _held(report: Report) -> str:
+    """How many hops hold or are broken, and how many were read about alone, of which nothing proves that they hold."""
+    broken = sum(not hop.holds for hop in report.hops)
+    read = sum(hop.holds and not hop.walked for hop in report.hops)
+    every = len(report.hops)
+    first = f"{broken} of {every} hops broken" if broken else counted(every - read, "hop holds", "hops hold")
+    return f"{first}, {counted(read, 'was', 'were')} read and not walked" if read else first

@@ -17,6 +17,9 @@ class Wanted(Protocol):
         `granted`: with whatever can be granted just in time, else as things stand.
         """
 
+    def methods(self, role: str, groups: frozenset[str], project: str) -> frozenset[tuple[str, str]]:
+        """Each of these permissions, whatever can be granted among them, with a permitted method that needs it."""
+
     def governed(self) -> frozenset[str]:
         """IAM permissions of every known action: what the comparison speaks about."""
 

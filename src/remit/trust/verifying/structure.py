@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from remit.model.counts import counted
 from remit.trust.planning.conditions import admits_only_remit
 from remit.trust.planning.matching import Matched, differing
 from remit.trust.planning.plan import plain
@@ -18,19 +19,51 @@ from remit.trust.verifying.findings import Hop
 _ROLE = "google.role"  # matters where it is bound, and a binding that is not there is a finding (`bindings`)
 _MANY = 30  # entries of a list that is told whole
 _PLAN = "`remit trust plan` shows the change, and `remit trust apply` makes it"
-_HOPS: Mapping[str, tuple[str, str]] = {
-    "entra.application": ("entra-application", "applications are as remit.yaml says"),
-    "entra.principal": ("entra-principal", "service principals are there, and enabled"),
-    "entra.federation": ("entra-credential", "federated credentials trust whom they should"),
-    "entra.consent": ("entra-consent", "permissions at Microsoft Graph are consented to"),
-    "entra.delegation": ("entra-delegation", "applications of Remit's may act as people elsewhere"),
-    "google.pool": ("google-pool", "pool is there, and enabled"),
-    "google.provider": ("google-provider", "providers accept whom they should, and nobody else"),
-    "google.account": ("google-account", "service accounts are there, and enabled"),
-    "google.role": ("google-role", "custom roles hold what the policy permits, and nothing else"),
-    "google.audit": ("google-audit", "logs keep who did what, of everybody"),
+_HOPS: Mapping[str, tuple[str, str, str]] = {
+    "entra.application": (
+        "entra-application",
+        "application is as remit.yaml says",
+        "applications are as remit.yaml says",
+    ),
+    "entra.principal": (
+        "entra-principal",
+        "service principal is there, and enabled",
+        "service principals are there, and enabled",
+    ),
+    "entra.federation": (
+        "entra-credential",
+        "federated credential trusts whom it should",
+        "federated credentials trust whom they should",
+    ),
+    "entra.consent": (
+        "entra-consent",
+        "permission at Microsoft Graph is consented to",
+        "permissions at Microsoft Graph are consented to",
+    ),
+    "entra.delegation": (
+        "entra-delegation",
+        "application of Remit's may act as people elsewhere",
+        "applications of Remit's may act as people elsewhere",
+    ),
+    "google.pool": ("google-pool", "pool is there, and enabled", "pools are there, and enabled"),
+    "google.provider": (
+        "google-provider",
+        "provider accepts whom it should, and nobody else",
+        "providers accept whom they should, and nobody else",
+    ),
+    "google.account": (
+        "google-account",
+        "service account is there, and enabled",
+        "service accounts are there, and enabled",
+    ),
+    "google.role": (
+        "google-role",
+        "custom role holds what the policy permits, and nothing else",
+        "custom roles hold what the policy permits, and nothing else",
+    ),
+    "google.audit": ("google-audit", "log keeps who did what, of everybody", "logs keep who did what, of everybody"),
 }
-"""Kind → the hop's name, and what is said of those that hold."""
+"""Kind → the hop's name, and what is said of one that holds, and of several."""
 
 _NONE: Mapping[str, str] = {"entra.delegation": "no application of Remit's may act as anybody elsewhere"}
 """Kind of which nothing is wanted → what is said when nothing is there."""
@@ -52,7 +85,7 @@ _CURES: Mapping[tuple[str, str], str] = {
 def hops(match: Matched, kinds: Sequence[str], settings: TrustSettings) -> Iterator[Hop]:
     """A hop for each kind that holds, and one for each thing that does not."""
     for kind in kinds:
-        name, good = _HOPS[kind]
+        name, *good = _HOPS[kind]
         pairs = [(thing, one) for thing, one in match.pairs if thing.address.kind == kind and (one or kind != _ROLE)]
         broken = [hop for thing, one in pairs for hop in _one(name, thing, one, settings)]
         if kind != _ROLE:
@@ -62,7 +95,7 @@ def hops(match: Matched, kinds: Sequence[str], settings: TrustSettings) -> Itera
             yield Hop(name, holds=True, said=_NONE[kind])
         if pairs and not broken:
             unknown = any(any(refs(value)) for thing, _ in pairs for value in thing.fields.values())
-            said = f"{len(pairs)} {good}{', as far as ids of Entra do not have to tell' if unknown else ''}"
+            said = f"{counted(len(pairs), *good)}{', as far as ids of Entra do not have to tell' if unknown else ''}"
             yield Hop(name, holds=True, said=said, walked=not unknown)
 
 
@@ -106,14 +139,15 @@ def issuer_keys(document: Mapping[str, Any], own: Sequence[Mapping[str, Any]]) -
     lacking = sorted(kid for number, kid in mine.items() if number not in known)
     cure = "`remit trust rotate keys` uploads them, as somebody who may change the provider"
     if lacking:
-        said = f"the key set is stale: Google does not know {len(lacking)} of {len(mine)} keys, `{lacking[0]}` first"
+        unknown = f"{len(lacking)} of {counted(len(mine), 'key')}"
+        said = f"the key set is stale: Google does not know {unknown}, `{lacking[0]}` first"
         yield Hop("google-keys", holds=False, said=said, cure=cure)
     elif strange := len(known - mine.keys()):
-        said = f"the key set is stale: Google still takes {strange} keys that Remit does not have"
+        said = f"the key set is stale: Google still takes {counted(strange, 'key')} that Remit does not have"
         cure = "find out whose they are, then upload Remit's alone: docs/operating.md, keys of the own issuer"
         yield Hop("google-keys", holds=False, said=said, cure=cure)
     else:
-        yield Hop("google-keys", holds=True, said=f"Google knows all {len(mine)} keys of Remit's own issuer")
+        yield Hop("google-keys", holds=True, said=f"Google knows the {counted(len(mine), 'key')} of Remit's own issuer")
 
 
 def _number(key: Mapping[str, Any]) -> tuple[str, str]:

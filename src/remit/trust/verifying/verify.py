@@ -17,12 +17,13 @@ from typing import TypeVar
 
 import httpx
 
+from remit.model.counts import counted
 from remit.model.errors import TrustBroken
 from remit.trust.clouds.asking import Asking, Sleep
 from remit.trust.clouds.entra_graph import Graph
 from remit.trust.clouds.google import Google
 from remit.trust.clouds.google_names import IAM, estate_accounts, safe
-from remit.trust.clouds.port import Cloud, Missing
+from remit.trust.clouds.port import Cloud, Missing, NotSetUp
 from remit.trust.clouds.sql import Databases
 from remit.trust.desired.limits import limits
 from remit.trust.desired.sql import unseen
@@ -144,6 +145,9 @@ class Verify:
     async def _tried(self, name: str, asked: Awaitable[_Answer]) -> _Answer | None:
         try:
             return await asked
+        except NotSetUp as lacking:
+            self._unseen.append(f"{lacking.message}: {lacking.hint}")
+            return None
         except TrustBroken as error:
             hint = error.hint or _HINTS[name]
             self._hops.append(Hop(f"{name}-review", holds=False, said=error.message, cure=hint))
@@ -169,7 +173,7 @@ class Verify:
         found = [*role_findings(known, holders), *assigned(match, by_id), *expired(self._settings, sight.today)]
         self._findings += found
         if not found:
-            said = f"{len(holders)} assignments, each of a role that the policy permits something"
+            said = f"{counted(len(holders), 'assignment')}, each of a role that the policy permits something"
             self._hops.append(Hop("entra-roles", holds=True, said=said))
 
     async def _azure(self, entra: Sequence[Found] | None) -> None:
@@ -190,7 +194,7 @@ class Verify:
         self._findings += findings
         if not findings:
             count = sum(thing.address.kind == "azure.assignment" for thing in self._things)
-            said = f"{count} role assignments on containers, and no other that opens them"
+            said = f"{counted(count, 'role assignment')} on containers, and no other that opens them"
             self._hops.append(Hop("azure-assignment", holds=True, said=said))
 
     async def _databases(self, entra: Sequence[Found]) -> None:
@@ -211,7 +215,8 @@ class Verify:
         found = tuple(databases.findings(case))
         self._findings += found
         if not found:
-            said = f"{len(look.roles)} roles hold what remit.yaml gives them there, and nothing else"
+            roles = counted(len(look.roles), "role holds", "roles hold")
+            said = f"{roles} what remit.yaml gives there, and nothing else"
             self._hops.append(Hop(f"sql-grants {one.name}", holds=True, said=said))
 
     async def _google(self, entra: Sequence[Found] | None) -> None:
@@ -276,9 +281,8 @@ class Verify:
             return
         sides = await asyncio.to_thread(self._wants.sides, account, place, roles, bound)
         # of a part of a bucket Google answers no such question
-        asked = {resource: governed for resource, (_, governed, _) in sides.items() if not resource.endswith("/")}
-        wants = sides[f"projects/{place.id}"][0]
-        permitted = frozenset[str]().union(*wants.values())
+        asked = {resource: each.governed for resource, each in sides.items() if not resource.endswith("/")}
+        permitted = frozenset[str]().union(*sides[f"projects/{place.id}"].roles.values())
         call = next((each for each in dry_calls(place) if each.permission in permitted), None)
         ways = [Way(role, place, account, bound, asked if role == roles[0] else {}, call) for role in roles]
         client, sleep = self._sight.client, self._sight.sleep
@@ -298,7 +302,7 @@ class Verify:
         walked: Walked,
         bindings: Sequence[Found] | None,
     ) -> None:
-        for resource, (wants, governed, granted) in sides.items():
+        for resource, wants in sides.items():
             tested = walked.tested.get(resource)
             if bindings is None:  # a hop says why: without them nothing tells what is granted from what is denied
                 return
@@ -307,11 +311,10 @@ class Verify:
             lines = await self._tried("google", lines_of(self._sight.google, account, resource, bindings))
             if lines is not None:
                 parts = frozenset(self._wants.parts(account, resource))
-                side = Side(account, resource, wants, governed, lines, tested, granted, parts)
+                side = Side(account, resource, wants, lines, tested, parts)
                 self._findings += disagreements(side)
                 for part in sorted(parts):
-                    wants_, _, granted_ = sides[f"{resource}/{part}"]
-                    self._findings += disagreements(below(side, part, wants_, granted_))
+                    self._findings += disagreements(below(side, part, sides[f"{resource}/{part}"]))
 
 
 def _match(things: Sequence[Thing], found: Sequence[Found], cloud: str) -> Matched:

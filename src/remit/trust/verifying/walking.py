@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
+from remit.model.counts import counted
 from remit.model.errors import HopFailed, TrustBroken
 from remit.model.estate import Project
 from remit.model.secret import AccessToken
@@ -103,7 +104,7 @@ async def asked_there(way: Way, ask: Asking) -> tuple[tuple[Hop, ...], Mapping[s
             hops.append(hop_of(way, f"google-test {resource}", answer.message, holds=False, cure=cure))
         else:
             raise answer
-    said = f"asked what it may on {len(tested)} of {len(resources)} resources"
+    said = f"asked what it may on {len(tested)} of {counted(len(resources), 'resource')}"
     hops += [hop_of(way, "google-test", said)] if tested else []
     hops += [await _called(ask, way, way.call)] if way.call else []
     return tuple(hops), tested

@@ -5,17 +5,28 @@ comparison (`compare`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
 
 from remit.model.estate import Project
 from remit.trust.settings import DatabaseRoles, TrustSettings
 from remit.trust.verifying.ports import Wanted
 
-Wants: TypeAlias = tuple[Mapping[str, frozenset[str]], frozenset[str], frozenset[str]]
-"""What the policy wants of each role, what the comparison speaks about, and what of it nobody has without a grant."""
-
 _ACT = "iam.serviceAccounts.actAs"
 _MAY_ACT = "roles/iam.serviceAccountUser"
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What the policy wants on one resource, as permissions.
+
+    `roles`: of each role; `governed`: what the comparison speaks about; `granted`: what of it nobody has without a
+    grant; `methods`: permission → the methods that the policy permits and that need it, where several may.
+    """
+
+    roles: Mapping[str, frozenset[str]]
+    governed: frozenset[str]
+    granted: frozenset[str] = frozenset()
+    methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class PolicySide:
@@ -56,7 +67,8 @@ class PolicySide:
         `bound`: groups that may become the account.
         """
         wanted, groups = self._wanted, {role: self.groups(role, account) | bound for role in roles}
-        sides = {f"projects/{place.id}": _asked(wanted.permissions, wanted.governed(), groups, place.id)}
+        whole = _asked(wanted.permissions, wanted.governed(), groups, place.id)
+        sides = {f"projects/{place.id}": replace(whole, methods=self._methods(groups, place.id))}
         for bucket in place.buckets:
             asked = _asked(wanted.on_bucket, wanted.governed_on_buckets(), groups, place.id, bucket)
             sides[f"buckets/{bucket}"] = asked
@@ -64,8 +76,16 @@ class PolicySide:
                 asked = _asked(wanted.on_bucket, wanted.governed_on_buckets(), groups, place.id, bucket, part)
                 sides[f"buckets/{bucket}/{part}"] = asked
         for other in self._acting(account):
-            sides[f"accounts/{other}"] = dict.fromkeys(roles, frozenset({_ACT})), frozenset({_ACT}), frozenset()
+            act = frozenset({_ACT})
+            sides[f"accounts/{other}"] = Wants(dict.fromkeys(roles, act), act)
         return sides
+
+    def _methods(self, groups: Mapping[str, frozenset[str]], project: str) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {}
+        pairs = (self._wanted.methods(role, held, project) for role, held in groups.items())
+        for permission, method in sorted(frozenset[tuple[str, str]]().union(*pairs)):
+            found.setdefault(permission, []).append(method)
+        return {permission: tuple(methods) for permission, methods in found.items()}
 
     def parts(self, account: str, resource: str) -> Iterator[str]:
         """The prefixes of a bucket below which an account holds something, by the file."""
@@ -90,4 +110,4 @@ def _asked(
     """`groups`: by role; `where`: what is asked about."""
     wants = {role: ask(role, held, *where) for role, held in groups.items()}
     alone = (ask(role, held, *where, granted=False) for role, held in groups.items())
-    return wants, governed, frozenset[str]().union(*wants.values()).difference(*alone)
+    return Wants(wants, governed, frozenset[str]().union(*wants.values()).difference(*alone))
