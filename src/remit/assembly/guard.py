@@ -1,7 +1,7 @@
 """No record, no permit: what stands between a decision and the ledger.
 
-The ledger refuses by itself when it cannot commit. Envoy does not: with a full disk it serves on and drops lines of
-its access log (measured), so that its own counters of failed writes are watched, and a rise refuses every decision.
+The ledger refuses by itself when it cannot commit. Envoy does not: with a full disk it serves on, and lines of its
+access log are lost, so that the log's counter of failed writes is watched, and a rise refuses every decision.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from typing import NoReturn, Protocol
 
 import httpx
 
+from remit.gateway.accesslog import FAILED
 from remit.gateway.admin import Admin
 from remit.model.errors import NotRecorded
 from remit.model.record import Recorded, Value
 
 _EVERY = 0.25  # seconds: permits end within one
 _ALARM = 5.0  # seconds that one failed write counts
-_FAILURES = "filesystem.(write_failed|reopen_failed)"
 
 
 class Recorder(Protocol):
@@ -51,7 +51,7 @@ class AccessLogWatch:
     async def look(self) -> None:
         """Looks once."""
         try:
-            failures = sum((await self._admin.stats(_FAILURES)).values())
+            failures = sum((await self._admin.stats(FAILED)).values())
         except httpx.HTTPError:
             return
         except (ValueError, KeyError, TypeError):  # an answer that cannot be read says nothing good

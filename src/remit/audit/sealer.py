@@ -2,7 +2,7 @@
 
 One segment, step by step; each step may be the last before a kill, and each may be done again:
   1 the log is renamed to the next number            (numbers are dense; an empty log is sealed too)
-  2 the writer reopens, so the renamed file is final
+  2 all who write open the new log, so the renamed file is final
   3 rows are hashed, and written where they are kept, not yet visible
   4 the manifest is entered in the ledger            (idempotent by node and number)
   5 the kept file becomes visible
@@ -24,7 +24,7 @@ class Sealer:
     """Seals the log of one node.
 
     `enter`: makes an entry durable, as `LedgerRecorder.record_now`; `last`: the highest number that the ledger holds;
-    `patience`: seconds to wait for the writer to reopen before the segment is left for the next time.
+    `patience`: seconds to wait for all writers to reopen before the segment is left for the next time.
     """
 
     def __init__(
@@ -77,11 +77,12 @@ class Sealer:
 
     def _released(self) -> bool:
         """Step 2: whether nobody writes to renamed files any more."""
+        anew = True
         try:
             self._reopener.reopen()
         except ProcessLookupError:
-            return True
-        return self._spool.wait_for_log(self._patience)
+            anew = False
+        return self._spool.released(self._patience, anew=anew)
 
     def _write(self, number: int, path: Path) -> Mapping[str, Value]:
         """Step 3: the manifest of the segment, whose rows are durable by then."""

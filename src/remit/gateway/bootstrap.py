@@ -19,7 +19,7 @@ _CONNECTIONS = 10_000  # tunnels at once: beyond, new ones are refused while ope
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _HEAP_BYTES = 1 << 31  # 100 MiB at work, and 128 of the largest bodies on their way
 _TRACKED = 20  # 2**20 bytes: streams that hold less are never reset for it
-_PATTERN_LIMIT, _PATTERN_SIZE = "re2.max_program_size.error_level", 4096  # the header allow-list's pattern has 1,249
+_PATTERN_LIMIT, _PATTERN_SIZE = "re2.max_program_size.error_level", 4096  # what a path may not hold takes 194
 _SOCKET_MODE = 0o600  # the admin socket is its owner's
 
 

@@ -16,6 +16,7 @@ from remit.gateway.hcm import (
     manager,
     virtual_host,
 )
+from remit.gateway.module import peers
 from remit.gateway.plan import BODY_LIMIT, HTTPS, Door, Plan, Site
 from remit.gateway.settings import Endpoint
 from remit.gateway.typed import Json
@@ -33,7 +34,7 @@ def door(plan: Plan, door: Door) -> Json:
         "internal_listener": {},
         "per_connection_buffer_limit_bytes": sites.hold(door.site),
         "listener_filters": inspected(),
-        "filter_chains": [_chain(plan, door.host, DOOR_SECRET, served)],
+        "filter_chains": [_chain(plan, door.host, DOOR_SECRET, [peers(), served])],
     }
 
 
@@ -49,19 +50,19 @@ def endpoint(plan: Plan, given: Endpoint) -> Json:
         "listener_filters": inspected(),
         "listener_filters_timeout": "10s",  # as for headers: whoever never says a name holds nothing
         "filter_chains": [
-            _chain(plan, entry.name, secret, _served(plan, entry.site, entry.name, ENDPOINT, ports))
+            _chain(plan, entry.name, secret, [_served(plan, entry.site, entry.name, ENDPOINT, ports)])
             for entry in plan.entries
         ],
     }
 
 
-def _chain(plan: Plan, name: str, secret: str, served: Json) -> Json:
+def _chain(plan: Plan, name: str, secret: str, chain: list[Json]) -> Json:
     return {
         "name": name,
         "filter_chain_match": {"server_names": [name], "transport_protocol": "tls"},
         "transport_socket": discovered_tls(plan.settings, secret),
         "transport_socket_connect_timeout": "10s",  # a handshake that never ends holds nothing
-        "filters": [served],
+        "filters": chain,
     }
 
 
@@ -72,14 +73,13 @@ def _served(plan: Plan, site: Site, name: str, way: str, ports: tuple[int, ...],
         name,
         [name, *(f"{name}:{port}" for port in ports)],
         sites.routes(plan, site),
-        typed_per_filter_config={filters.LUA: filters.gate_context(plan.gate, site)},
         **sites.headers(site, "https"),
     )
     return manager(
         way,
         sites.chain(plan, site, tunnel=tunnel),
         [host, _misdirected()],
-        **sites.upgrades(site, tunnel=tunnel),
+        **sites.upgrades(plan, site, tunnel=tunnel),
         access_log=access_log(plan.settings.access_log, way, decided=True),
         codec_type="AUTO",
         **sites.behaviour(plan, site),

@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import json
 import logging
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from types import MappingProxyType
 
 import httpx
 
-from remit.gateway.accesslog import FLUSH_KIB, FLUSH_MS
+from remit.gateway.accesslog import FAILED
 from remit.gateway.admin import Admin
 from remit.gateway.binary import envoy_binary, system_roots
 from remit.gateway.bootstrap import bootstrap, discovered_listeners, discovered_secrets, endpoint_secrets
@@ -44,7 +43,6 @@ _BACKOFF = (0.1, 5.0)  # seconds between restarts: the first at once, so that on
 _STEADY = 30.0  # seconds of life after which a death counts as the first again
 _RENEWAL = 3600.0  # seconds between looks at the certificate, whose last third is 30 days
 _WRITE_ALARM = 10.0  # seconds that one failed write of the access log keeps readiness red
-_FAILURES = "filesystem.(write_failed|reopen_failed)"
 _DRAINING = ("listener_manager.total_filter_chains_draining", "listener_manager.total_listeners_draining")
 _UPDATES = f"listener_manager.lds.update_(success|rejected)|{'|'.join(_DRAINING)}"
 
@@ -175,17 +173,12 @@ class Envoy:
         raise RemitError("Envoy did not take the new keys", hint=f"see `{self._settings.runtime / 'envoy.log'}`")
 
     def reopen(self) -> None:
-        """Makes Envoy open its access log anew, after a rename; it follows within milliseconds (SIGUSR1).
+        """After a rename of the access log: Envoy follows by itself within milliseconds (`native/log_file.zig`).
 
-        Raises `ProcessLookupError` when no Envoy runs. One that is only starting is left alone: it would die of the
-        signal, without a word; its log is then reopened by the next call.
+        Raises `ProcessLookupError` when no Envoy runs, none that was relieved either: it still writes what it finishes.
         """
-        if self._epochs.newest is None:
+        if not self._epochs.alive:
             raise ProcessLookupError
-        for one in self._epochs.alive:  # one that was relieved still writes what it finishes
-            if _catches(one.pid, signal.SIGUSR1):
-                with contextlib.suppress(ProcessLookupError):
-                    one.send(signal.SIGUSR1)
 
     async def stats(self, pattern: str) -> Mapping[str, int]:
         """Counters and gauges whose name matches; empty while Envoy is away."""
@@ -198,7 +191,7 @@ class Envoy:
         """Whether requests are served, with keys of some issuer young enough, and their access events kept."""
         if self.pid is None or not self._young():
             return False
-        counters = await self.stats(_FAILURES)
+        counters = await self.stats(FAILED)
         if not counters:
             return False
         failures = sum(counters.values())
@@ -258,8 +251,6 @@ class Envoy:
             str(self._binary),
             *("--config-path", str(self._settings.runtime / "bootstrap.json")),
             *("--concurrency", str(self._settings.concurrency)),
-            *("--file-flush-interval-msec", str(FLUSH_MS)),
-            *("--file-flush-min-size-kb", str(FLUSH_KIB[self._settings.access_log_flush])),
             *("--drain-time-s", "1"),
             *("--log-level", "warning"),
         )
@@ -314,16 +305,6 @@ class Envoy:
 def _moved(before: Mapping[str, int], now: Mapping[str, int], what: str) -> bool:
     name = f"listener_manager.lds.update_{what}"
     return now.get(name, 0) > before.get(name, 0)
-
-
-def _catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal (proc_pid_status(5), `SigCgt`)."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
-    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), "0")
-    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def _replace(path: Path, data: bytes) -> None:

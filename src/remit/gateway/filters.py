@@ -1,50 +1,31 @@
-"""The HTTP filters, spelled for Envoy 1.40: the gate, the demand for its proof, the native signature check.
+"""The HTTP filters, spelled for Envoy 1.40: the demand for the gate's proof, the native signature check, and others.
 
-Source: envoy.extensions.filters.http (lua, rbac, jwt_authn, set_filter_state, header_mutation, buffer, router), v3.
+Source: envoy.extensions.filters.http (rbac, jwt_authn, set_filter_state, header_mutation, buffer, router), v3.
 """
 
 from collections.abc import Mapping
 
 from remit.gateway import matched
-from remit.gateway.headers import OBJECTS, PASSED, SERVICE, SERVICE_WEBSOCKET, WEBSOCKET, Names, anything_but
-from remit.gateway.plan import Gate, Mode, Site
-from remit.gateway.program import context, source
+from remit.gateway.gates import GATE
+from remit.gateway.headers import OBJECTS, PASSED, SERVICE, SERVICE_WEBSOCKET, WEBSOCKET, Names
+from remit.gateway.plan import Mode
 from remit.gateway.settings import GatewaySettings
 from remit.gateway.typed import Json, extension, message
 
-LUA = "envoy.filters.http.lua"
 PROOF = "proof"
-MUTATION = "envoy.filters.http.header_mutation"
 OURS = ("x-remit-", "x-envoy-")  # what only Remit and Envoy may call a header
 TUNNEL = "remit.tunnel"
 PEER = "remit.peer"
 JOB = "remit.job"
-CALLER = "x-remit-caller"  # inside a door: the peer, a space, the job or `-`; one header, since the gate reads each
 FORM = "form"
-MARKED = "marked"
 PEER_FORMAT = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
 _CLOCK_SKEW = 60  # seconds between the provider's clock and ours; identity's own rules are as strict or stricter
 
 
-def gate(name: str = LUA) -> Json:
-    """The Lua filter. It never clears the route cache: what it removes and replaces chooses no route.
-
-    Each has a program of its own, with its own leases, so each belongs to one site. By another name it is off until a
-    route switches it on (`gated`).
-    """
-    fields = {"default_source_code": {"inline_string": source()}, "clear_route_cache": False}
-    return _off_unless(name == LUA, _called(name, "extensions.filters.http.lua.v3.Lua", fields))
-
-
-def gate_context(values: Gate, site: Site) -> Json:
-    """What the gate is told, on a virtual host or a route."""
-    return message("extensions.filters.http.lua.v3.LuaPerRoute", filter_context=context(values, site))
-
-
 def ungated() -> Json:
     """For a route that answers by itself and leads nowhere: neither gate nor proof."""
-    return {LUA: message("extensions.filters.http.lua.v3.LuaPerRoute", disabled=True), **unproven()}
+    return {GATE: message("config.route.v3.FilterConfig", disabled=True), **unproven()}
 
 
 def unproven() -> Json:
@@ -53,9 +34,9 @@ def unproven() -> Json:
 
 
 def proof() -> Json:
-    """Only a request that the gate marked as permitted passes: an error in Lua lets requests through (measured).
+    """Only a request that the gate marked as permitted passes, whatever became of the gate.
 
-    The mark is a decision's id without a reason: `answer.lua` gives a refusal its reason before its id. What refuses
+    The mark is a decision's id without a reason: the gate gives a refusal its reason before its id. What refuses
     permits nobody, and the mark passes it over: an RBAC filter that looks at the mark itself writes down for each
     request what it found (5,700 instructions, measured).
     """
@@ -70,9 +51,9 @@ def off(given: Json) -> Json:
     return {"disabled": True, **given}
 
 
-def switched_on(per_route: Json | None = None) -> Json:
-    """Switches a filter on, for a route, that is off elsewhere; by an empty `per_route` it stays as it is there."""
-    return message("config.route.v3.FilterConfig", config=per_route or {})
+def switched_on() -> Json:
+    """Switches a filter on, for a route, that is off elsewhere."""
+    return message("config.route.v3.FilterConfig", config={})
 
 
 def signatures(settings: GatewaySettings, keys: Mapping[str, str]) -> Json:
@@ -146,35 +127,9 @@ def allowed(mode: Mode, *, websocket: bool) -> Names:
     return WEBSOCKET if websocket else OBJECTS if mode is Mode.OBJECTS else PASSED
 
 
-def cleaned(passed: Names, *, tunnel: bool, name: str = MUTATION) -> Json:
-    """Before the gate: only known headers stay, a tunnel's identity is the only one, the caller is named.
-
-    On a tunnel that carries an identity the inner `Authorization` is overwritten unread. The job is the tunnel's alone:
-    whoever speaks without one, speaks for none. No request trailer goes on, and no answer's trailer speaks for Remit.
-    By another name it is off until a route switches it on.
-    """
-    mutations = [
-        _removed({"safe_regex": {"regex": anything_but(passed)}}),
-        *([_overwrite("authorization", f"%FILTER_STATE({TUNNEL}:PLAIN)%")] if tunnel else []),
-        _overwrite(CALLER, f"%FILTER_STATE({PEER}:PLAIN)% " + (f"%FILTER_STATE({JOB}:PLAIN)%" if tunnel else "-")),
-    ]
-    theirs = {"request_trailers_mutations": [_removed({"safe_regex": {"regex": ".*"}})]}
-    back = {"response_trailers_mutations": [_removed({"prefix": "x-remit-"}), _removed({"exact": "set-cookie"})]}
-    fields = {"mutations": {"request_mutations": mutations, **theirs, **back}}
-    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
-    return _off_unless(name == MUTATION, _called(name, kind, fields))
-
-
-def marked() -> Json:
-    """Behind the proof: tells the watch which decision this is. What goes to a service loses it at the router."""
-    mark = _overwrite("x-goog-request-reason", f"decision/%DYNAMIC_METADATA({matched.NAMESPACE}:decision)%")
-    kind = "extensions.filters.http.header_mutation.v3.HeaderMutation"
-    return _called(MARKED, kind, {"mutations": {"request_mutations": [mark]}})
-
-
 def stripped(prefixes: tuple[str, ...]) -> Json:
     """Removes request headers whose names only Remit may use."""
-    mutations = [_removed({"prefix": prefix}) for prefix in prefixes]
+    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in prefixes]
     return extension(
         "filters.http.header_mutation",
         "extensions.filters.http.header_mutation.v3.HeaderMutation",
@@ -197,25 +152,6 @@ def router() -> Json:
 
 def _act(action: str) -> Json:
     return {"action": {"name": "action", "typed_config": message("config.rbac.v3.Action", name=action, action=action)}}
-
-
-def _overwrite(name: str, value: str) -> Json:
-    """Sets a header, unless the value is empty."""
-    return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-
-
-def _removed(names: Json) -> Json:
-    """Removes the headers whose names match."""
-    return {"remove_on_match": {"key_matcher": names}}
-
-
-def _called(name: str, kind: str, fields: Json) -> Json:
-    """An extension under exactly this name."""
-    return {"name": name, "typed_config": message(kind, **fields)}
-
-
-def _off_unless(on: bool, given: Json) -> Json:  # noqa: FBT001  # named by the function
-    return given if on else off(given)
 
 
 def _shared(key: str, text: str) -> Json:

@@ -10,13 +10,12 @@ NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
 
 
 def unless(predicates: list[Json], name: str, given: Json) -> Json:
-    """The filter `given` under this name, passed over when all of `predicates` are true.
+    """The filter `given` under this name, passed over when all of `predicates`, two or more, are true.
 
     They are tried in order, and no further than the first that is false or cannot be told yet.
     """
     skip = {"name": "skip", "typed_config": message("extensions.filters.common.matcher.action.v3.SkipFilter")}
-    every = predicates[0] if len(predicates) == 1 else {"and_matcher": {"predicate": predicates}}
-    rule = {"predicate": every, "on_match": {"action": skip}}
+    rule = {"predicate": {"and_matcher": {"predicate": predicates}}, "on_match": {"action": skip}}
     fields = {"extension_config": given, "xds_matcher": {"matcher_list": {"matchers": [rule]}}}
     filter_ = extension("filters.http.match_delegate", "extensions.common.matching.v3.ExtensionWithMatcher", fields)
     return {**filter_, "name": name}
@@ -25,13 +24,6 @@ def unless(predicates: list[Json], name: str, given: Json) -> Json:
 def negated(predicate: Json) -> Json:
     """The opposite."""
     return {"not_matcher": predicate}
-
-
-def text(kind: str, value: Json, **fields: str) -> Json:
-    """Whether a text of the request or answer is one. `kind`: the input's message type; `value`: a string matcher."""
-    return {
-        "single_predicate": {"input": {"name": "text", "typed_config": message(kind, **fields)}, "value_match": value}
-    }
 
 
 def marked(key: str, value: Json) -> Json:

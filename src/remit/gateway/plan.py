@@ -109,7 +109,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What the Lua filter is told of every site, as data: nothing is ever written into its source.
+    """What the gate is told of every site, as data (`gates.py`).
 
     `leasable`: by gRPC path, the field numbers of a lease's key; `known`: those that a leased message may hold.
     """

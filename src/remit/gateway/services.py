@@ -8,13 +8,11 @@ Source: envoy.config.route.v3.FilterConfig (Envoy 1.40 API reference).
 
 from collections.abc import Iterator
 
-from remit.gateway import answers, filters, sites, streams
+from remit.gateway import filters, gates, sites, streams
 from remit.gateway.hcm import answered
-from remit.gateway.headers import SERVICE, SERVICE_WEBSOCKET
-from remit.gateway.plan import Folder, Mode, Plan
+from remit.gateway.plan import Folder, Mode, Plan, Site
 from remit.gateway.typed import Json
 
-_CLEANED = "cleaned"
 _AUTHORITY = r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?"  # RFC 3986 section 3.2, less users
 _WHOLE_ORIGIN = ["clear-site-data", "service-worker-allowed", "strict-transport-security", "public-key-pins"]
 
@@ -23,7 +21,7 @@ def chain(plan: Plan) -> list[Json]:
     """What stands before the router on the outer listener, for the folders."""
     if not plan.folders:
         return []
-    return [*_gated(plan, SERVICE), streams.watch(disabled=True)]
+    return [*_gated(plan, websocket=False), streams.watch(disabled=True)]
 
 
 def upgrades(plan: Plan) -> list[Json]:
@@ -31,15 +29,19 @@ def upgrades(plan: Plan) -> list[Json]:
     if not any(folder.site.socket for folder in plan.folders):
         return []
     before = [filters.stripped(filters.OURS), filters.present()]
-    own = [*before, *_gated(plan, SERVICE_WEBSOCKET), streams.watch(disabled=False), filters.router()]
+    own = [*before, *_gated(plan, websocket=True), streams.watch(disabled=False), filters.router()]
     return [{"upgrade_type": "websocket", "enabled": False, "filters": own}]
 
 
-def _gated(plan: Plan, passed: tuple[str, ...]) -> list[Json]:
-    gates = [filters.gate(_gate(folder)) for folder in plan.folders]
-    # Remit's own pages do set Remit's cookies.
-    told = [answers.reporting(), filters.off(answers.cookies()), filters.off(filters.marked())]
-    return [filters.cleaned(passed, tunnel=False, name=_CLEANED), *gates, filters.proof(), *told]
+def _gated(plan: Plan, *, websocket: bool) -> list[Json]:
+    return [*(_gate(plan, folder.site, websocket=websocket) for folder in plan.folders), filters.proof()]
+
+
+def _gate(plan: Plan, site: Site, *, websocket: bool) -> Json:
+    passed = filters.allowed(site.mode, websocket=websocket)
+    return filters.off(
+        gates.gate(gates.context(plan.gate, site, passed, tunnel=False, websockets=websocket), _named(site))
+    )
 
 
 def routes(plan: Plan, scheme: str) -> list[Json]:
@@ -56,28 +58,24 @@ def _routes(plan: Plan, folder: Folder, scheme: str) -> Iterator[Json]:
     yield answered({"prefix": prefix, "grpc": {}}, 404, **shut)
     bounds: Json = {"max_stream_duration": {"max_stream_duration": f"{plan.settings.stream_seconds}s"}}
     if site.socket:
-        yield _own(plan, folder, scheme, sites.to(site, sites.socket(prefix), site.socket, **bounds, **sites.UPGRADE))
+        yield _own(folder, scheme, sites.to(site, sites.socket(prefix), site.socket, **bounds, **sites.UPGRADE))
     if site.rest:
         watched = site.mode is Mode.WEB  # any answer of a web service may stay open, whatever its caller says
-        yield _own(plan, folder, scheme, sites.to(site, {"prefix": prefix}, site.rest, watched=watched, **bounds))
+        yield _own(folder, scheme, sites.to(site, {"prefix": prefix}, site.rest, watched=watched, **bounds))
 
 
-def _own(plan: Plan, folder: Folder, scheme: str, route: Json) -> Json:
+def _own(folder: Folder, scheme: str, route: Json) -> Json:
     """A route with the folder's gate, and with what no service may see or say."""
-    headers = sites.headers(folder.site, scheme)
-    headers["response_headers_to_remove"] += _WHOLE_ORIGIN
+    headers = {**sites.headers(folder.site, scheme), "response_headers_to_remove": _WHOLE_ORIGIN}
     on = {
         **route.get("typed_per_filter_config", {}),
-        _CLEANED: filters.switched_on(),
-        _gate(folder): filters.switched_on(filters.gate_context(plan.gate, folder.site)),
-        answers.COOKIES: filters.switched_on(),
-        filters.MARKED: filters.switched_on(),
+        _named(folder.site): filters.switched_on(),
     }
     return {**route, **headers, "typed_per_filter_config": on}
 
 
-def _gate(folder: Folder) -> str:
-    return f"gate {folder.site.host}"
+def _named(site: Site) -> str:
+    return f"gate {site.host}"
 
 
 def unproven(plan: Plan) -> Json:

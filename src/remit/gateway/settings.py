@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from remit.gateway.problems import problems
 from remit.model.errors import Problem, SettingsInvalid
 
-Flush = Literal["prompt", "batched"]
 NO_FIELDS: Mapping[str, tuple[int, ...]] = MappingProxyType({})  # no gRPC path
 
 
@@ -77,8 +75,6 @@ class GatewaySettings:
     `upstream_address`: `host:port` of one endpoint that answers for every host (a Private Service Connect endpoint),
     empty to reach each host by DNS; `upstream_ca`: PEM roots for upstreams, `None` for the system's;
     `tls_certificate`, `tls_key`: PEM files of the outer listener, needed off loopback;
-    `access_log_flush`: whether the access log is written by the kilobyte, or (`batched`) with what else 5 ms bring:
-    cheaper, and when Envoy is killed those lines are gone;
     `api_paths`: exact paths of the outer listener that go to the arbiter, with cookies both ways, never `/check`;
     `api_prefixes`: likewise what stands below these folders (`/saml/`), in plain segments of letters, digits, `.-_~`;
     `leases`: whether a permit may be repeated without asking; `lease_max_entries`: per host and worker;
@@ -116,7 +112,6 @@ class GatewaySettings:
     api_prefixes: tuple[str, ...] = ()
     concurrency: int = 1
     leases: bool = True
-    access_log_flush: Flush = "prompt"
     lease_max_entries: int = 10_000
     check_timeout_ms: int = 900
     leasable_grpc: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NO_FIELDS)

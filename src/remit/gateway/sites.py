@@ -7,7 +7,7 @@ service answers may not speak for Remit.
 import re
 from typing import Any
 
-from remit.gateway import answers, filters, streams
+from remit.gateway import filters, gates, streams
 from remit.gateway.clusters import STREAMS
 from remit.gateway.hcm import ADDED, answered, overwritten
 from remit.gateway.plan import BODY_LIMIT, Mode, Plan, Site, Upstream
@@ -15,7 +15,6 @@ from remit.gateway.typed import Json
 
 STREAMED = 1024 * 1024  # bytes that a connection may hold of bodies that nobody decides on
 _STREAMS = 100  # of one HTTP/2 connection (RFC 9113 section 6.5.2 asks for at least 100)
-_OURS = ["x-remit-again", "x-remit-assertion", "x-remit-decision", "x-remit-reason", "x-remit-upstream"]
 UPGRADE: Json = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
 _SOCKET = [
     {"name": ":method", "string_match": {"exact": "GET"}},
@@ -43,29 +42,23 @@ def window(size: int) -> Json:
 
 def chain(plan: Plan, site: Site, *, tunnel: bool) -> list[Json]:
     """The filters of a listener that serves this site alone."""
-    passed = filters.allowed(site.mode, websocket=False)
     open_ones = plan.settings.streams or site.socket or site.mode.assertion
     watch = [streams.watch(disabled=True)] if open_ones else []
-    return [*_before(passed, tunnel=tunnel), *after(site.mode), *watch, filters.router()]
+    return [*_before(plan, site, tunnel=tunnel, websocket=False), *watch, filters.router()]
 
 
-def upgrades(site: Site, *, tunnel: bool) -> Json:
+def upgrades(plan: Plan, site: Site, *, tunnel: bool) -> Json:
     """WebSockets have filters of their own: no lease table, their own headers, and always the watch."""
     if site.socket is None:
         return {}
-    passed = filters.allowed(site.mode, websocket=True)
-    own = [*_before(passed, tunnel=tunnel), *after(site.mode), streams.watch(disabled=False), filters.router()]
+    own = [*_before(plan, site, tunnel=tunnel, websocket=True), streams.watch(disabled=False), filters.router()]
     return {"upgrade_configs": [{"upgrade_type": "websocket", "enabled": False, "filters": own}]}
 
 
-def _before(passed: tuple[str, ...], *, tunnel: bool) -> list[Json]:
-    who = [] if tunnel else [filters.present()]
-    return [*who, filters.cleaned(passed, tunnel=tunnel), filters.gate(), filters.proof()]
-
-
-def after(mode: Mode) -> list[Json]:
-    """Behind the proof: what looks at the answer on its way back, and for the watch what decision this is."""
-    return [answers.reporting(), *([answers.cookies(), filters.marked()] if mode.assertion else [])]
+def _before(plan: Plan, site: Site, *, tunnel: bool, websocket: bool) -> list[Json]:
+    passed = filters.allowed(site.mode, websocket=websocket)
+    told = gates.context(plan.gate, site, passed, tunnel=tunnel, websockets=websocket)
+    return [*([] if tunnel else [filters.present()]), gates.gate(told), filters.proof()]
 
 
 def behaviour(plan: Plan, site: Site) -> Json:
@@ -135,22 +128,18 @@ def to(site: Site, match: Json, upstream: Upstream, *, watched: bool = False, **
     rewrite = {"host_rewrite_literal": site.rewrite} if site.rewrite else {}
     route = {"cluster": upstream.name, "timeout": "0s", **rewrite, **action}
     more = {"typed_per_filter_config": {STREAMS: filters.switched_on()}} if watched else {}
-    return {"match": match, "route": route, "metadata": answers.about(site.host), **more}
+    return {"match": match, "route": route, **more}
 
 
 def headers(site: Site, scheme: str) -> Json:
-    """What of our own never leaves, in either direction.
+    """What of our own never leaves, besides what the gate removes.
 
     `scheme`: by which the caller came, the one thing about the way that a service may know. A service gets neither a
-    token nor any mark but the assertion; a cloud's answer sets no cookie, and offers no way around the door.
+    token nor any mark but the assertion.
     """
     if site.mode.assertion:
         return {
-            "request_headers_to_remove": ["x-forwarded-for", "authorization", "x-goog-request-reason", filters.CALLER],
+            "request_headers_to_remove": ["x-forwarded-for", "authorization", "x-goog-request-reason"],
             "request_headers_to_add": [overwritten("x-forwarded-proto", scheme)],
-            "response_headers_to_remove": ["alt-svc", *_OURS],
         }
-    return {
-        "request_headers_to_remove": [*ADDED, filters.CALLER],
-        "response_headers_to_remove": ["set-cookie", "alt-svc", *_OURS],
-    }
+    return {"request_headers_to_remove": ADDED}

@@ -492,6 +492,8 @@ def test_actions_asked_about_together_are_told_apart_where_policies_tell_them_ap
     wants = PolicyWants(rooms.judge(settings), settings.estate, TENANT)
     found = wants.permissions("Odd", frozenset(), "contoso-fraud-test")
     assert found == {other.permission, *(row.permission for row in launched if row != but)}
+    named = wants.methods("Odd", frozenset(), "contoso-fraud-test")
+    assert named == {(row.permission, row.id) for row in (other, *launched) if row != but}
 
 
 @pytest.mark.parametrize(

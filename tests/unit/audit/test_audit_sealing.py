@@ -1,3 +1,4 @@
+import fcntl
 import gzip
 import hashlib
 import json
@@ -100,6 +101,20 @@ def test_a_writer_that_is_gone_is_not_waited_for(place):
     place.writer.alive = False
     assert place.sealer(place.ledger(), patience=60).seal() == 1
     assert rows(place, 1)
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_file_that_somebody_still_writes_to_is_not_final(place, alive):
+    """After a hot restart two processes write, and the first that reopens says nothing of the other."""
+    place.writer.write(*LINES[:2])
+    place.writer.alive = alive
+    sealer = place.sealer(place.ledger(), patience=0.01)
+    with place.settings.access_log.open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert sealer.seal() == 0
+        other.write(LINES[2] + "\n")
+    sealer.seal()
+    assert manifests(place)[0]["rows"] == 3
 
 
 STEPS = {

@@ -152,7 +152,7 @@ def test_every_refusal_that_is_quoted_is_one(subtests: pytest.Subtests) -> None:
     known = {reason.sentence for reason in Reason}
     source = "".join(
         path.read_text(encoding="utf-8")
-        for folder in ("sdk", "gateway/lua")
+        for folder in ("sdk", "gateway/native")
         for path in (ROOT / "src" / "remit" / folder).iterdir()
         if path.is_file()
     )

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from remit.gateway import answers
-
 DECISION = "d-01JD000000000000000000000A"
 VERTEX = "us-central1-aiplatform.googleapis.com"
 PATH = "/v1/projects/p/locations/us-central1/customJobs"
@@ -200,9 +198,3 @@ def test_a_lease_goes_on_reporting(told):
         assert ask(told).headers["x-remit-upstream"] == "iam"
     assert len(told.reports()) == 3
     assert len(told.world.arbiter.seen) == 4
-
-
-def test_no_setting_is_in_the_programs():
-    assert answers.about("a.b.c") == {"filter_metadata": {"remit.answers": {"host": "a.b.c"}}}
-    assert answers.reporting() == answers.reporting()
-    assert answers.cookies()["name"] != answers.reporting()["name"]

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,7 +14,9 @@ import httpx
 import pytest
 from joserfc.jwk import RSAKey
 
+from remit.audit.spool import Spool
 from remit.gateway import envoy as envoy_module
+from remit.gateway.accesslog import FAILED
 from remit.gateway.admin import Admin
 from remit.gateway.binary import envoy_binary, system_roots
 from remit.gateway.envoy import Envoy
@@ -69,7 +70,6 @@ def test_the_log_is_reopened_after_a_rename(own):
     own.call(token=own.issuer.token())
     until(lambda: log.exists() and log.stat().st_size > 0)
     log.rename(sealed := log.with_name("000001.jsonl"))
-    own.envoy.reopen()
     until(log.exists)
     size = sealed.stat().st_size
     own.call("/v1/after", token=own.issuer.token())
@@ -77,43 +77,13 @@ def test_the_log_is_reopened_after_a_rename(own):
     assert sealed.stat().st_size == size
 
 
-@pytest.mark.parametrize(("flush", "kilobytes"), [("prompt", "1"), ("batched", "64")])
-def test_how_long_the_log_is_held_is_the_operators_choice(another_world, flush, kilobytes):
-    world = another_world(access_log_flush=flush)
-    command = Path(f"/proc/{world.envoy.pid}/cmdline").read_text().split("\0")
-    assert command[command.index("--file-flush-min-size-kb") + 1] == kilobytes
-    assert command[command.index("--file-flush-interval-msec") + 1] == "5"
-    world.call("/v1/held", token=world.issuer.token())
-    until(lambda: "/v1/held" in world.settings.access_log.read_text())
-
-
-def test_one_that_is_only_starting_is_not_told_to_reopen(own):
-    restarts = own.envoy.restarts
+def test_an_envoy_that_is_away_follows_no_rename(own):
+    own.envoy.reopen()
     os.kill(own.envoy.pid, signal.SIGKILL)
     until(lambda: own.envoy.pid is None, 1)
     with pytest.raises(ProcessLookupError):
         own.envoy.reopen()
-    until(lambda: own.envoy.pid is not None)
-    began = time.monotonic()
-    while not healthy(own):
-        own.envoy.reopen()  # the signal would end it, and its end would be counted
-        assert time.monotonic() - began < 5
-    assert own.envoy.restarts == restarts + 1
-
-
-def test_a_process_without_a_handler_is_never_signalled():
-    with subprocess.Popen(["sleep", "30"]) as sleeping:
-        assert not envoy_module._catches(sleeping.pid, signal.SIGUSR1)
-        sleeping.kill()
-    assert not envoy_module._catches(sleeping.pid, signal.SIGUSR1)
-
-
-def test_a_process_with_a_handler_is():
-    old = signal.signal(signal.SIGUSR1, lambda *_: None)
-    try:
-        assert envoy_module._catches(os.getpid(), signal.SIGUSR1)
-    finally:
-        signal.signal(signal.SIGUSR1, old)
+    until(lambda: healthy(own))
 
 
 def test_new_keys(own):
@@ -172,6 +142,21 @@ def test_a_full_disk_is_seen(another_world):
     assert not healthy(world)  # and stays red for a while
 
 
+def test_a_disk_that_is_full_for_a_while(another_world, monkeypatch):
+    monkeypatch.setattr(envoy_module, "_WRITE_ALARM", 0.5)
+    world = another_world()
+    log, token = world.settings.access_log, world.issuer.token()
+    (aside := log.with_name("aside")).hardlink_to(log)
+    (full := log.with_name("full")).symlink_to("/dev/full")
+    full.rename(log)  # at once: Envoy makes a log where there is none
+    until(lambda: world.call("/v1/lost", token=token).status == 200 and not healthy(world))
+    aside.rename(log)
+    until(lambda: healthy(world), 3)
+    assert world.call("/v1/kept", token=token).status == 200
+    until(lambda: "/v1/kept" in log.read_text())
+    assert healthy(world)
+
+
 def test_a_file_size_limit_is_a_failed_write_and_not_the_end(another_world):
     world = another_world()
     pid, log = world.envoy.pid, world.settings.access_log
@@ -180,7 +165,7 @@ def test_a_file_size_limit_is_a_failed_write_and_not_the_end(another_world):
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size, resource.RLIM_INFINITY))
     for _ in range(2):
         assert world.call(token=world.issuer.token()).status == 200
-    until(lambda: world.loop.run(world.envoy.stats("filesystem.write_failed")).get("filesystem.write_failed", 0) > 0)
+    until(lambda: sum(world.loop.run(world.envoy.stats(FAILED)).values()) > 0)
     assert not healthy(world)
     assert (world.envoy.pid, world.envoy.restarts) == (pid, 0)
 
@@ -248,10 +233,8 @@ def test_a_relieved_one_writes_to_the_new_log_too(another_world):
         assert world.send(request.encode(), connection=inner).status == 200
         world.envoy = relieve(world)
         until(lambda: log.stat().st_size > 0)
-        log.rename(log.with_name("000001.jsonl"))
-        world.envoy.reopen()
-        until(log.exists)
-        time.sleep(0.1)  # both have read the signal
+        Spool(log).rotate(1)
+        assert Spool(log).released(1, anew=True)  # by both
         assert world.send(request.replace("/v1/old", "/v1/late").encode(), connection=inner).status == 200
         until(lambda: "/v1/late" in log.read_text())
 

@@ -1,5 +1,6 @@
-"""Every refusal of the gate's Lua, through the real Envoy: what the caller gets, and that nothing reaches the upstream."""
+"""Every refusal that is the gate's own, through the real Envoy: what the caller gets, and that nothing reaches the upstream."""
 
+import http.client
 import json
 
 import grpc
@@ -57,7 +58,7 @@ def test_a_method_that_no_api_has(world, method):
 @pytest.mark.parametrize("path", ["/v1/a;b", "/v1/a#b", "/v1/[a]", "/v1/a|b", '/v1/"a"', "/v1/a\\b", "/v1/ä"])
 def test_a_target_with_odd_characters(world, path):
     answer = world.send(
-        f"GET {path} HTTP/1.1\r\nHost: {world.name(VERTEX)}\r\nAuthorization: Bearer {world.issuer.token()}\r\n\r\n".encode(
+        f"GET {path} HTTP/1.1\r\nHost: {VERTEX}\r\nAuthorization: Bearer {world.issuer.token()}\r\n\r\n".encode(
             "latin-1"
         )
     )
@@ -242,3 +243,18 @@ def test_a_refusal_cannot_say_grpc_ok(world):
     reply.headers["x-remit-grpc-status"] = "0"
     world.arbiter.answer = lambda _: reply
     rpc_refused(world, grpc.StatusCode.PERMISSION_DENIED, "", asked=1, token=world.issuer.token())
+
+
+def test_a_refusal_of_a_head_has_no_body(world):
+    """Else it would be the beginning of the next answer on a connection that callers share."""
+    head = f"HEAD /v1/x HTTP/1.1\r\nHost: {world.name(VERTEX)}\r\n\r\n".encode()
+    with world.tunnel(world.name(VERTEX)) as inner:
+        for _ in range(2):
+            inner.sendall(head)
+            answer = http.client.HTTPResponse(inner, method="HEAD")
+            answer.begin()
+            assert (answer.status, answer.headers["x-remit-reason"]) == (401, "token_missing")
+            assert int(answer.headers["content-length"]) > 0
+        inner.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            inner.recv(1)

@@ -1,0 +1,293 @@
+//! The log's files: one open file a path, shared by all loggers and workers of the process.
+//!
+//! Each line is one write(2) with O_APPEND, done before the worker goes on: what was written survives the end of this
+//! process. A thread looks every few milliseconds whether the path still leads to the open file. When it does not (the
+//! file was renamed), a new one is made while every writer waits: none writes to the old one once the new one is there.
+//! An open file is locked (flock(2), shared): who can lock a renamed one alone knows that no process writes to it.
+//! A write that failed is counted and its line is gone; one that fell short is ended before the next line begins.
+
+const std = @import("std");
+const linux = std.os.linux;
+const memory = std.heap.c_allocator;
+
+const LOOK_EVERY = 5 * std.time.ns_per_ms;
+const TRIES = 3; // a file is renamed once in many seconds
+const STACK = 256 * 1024; // bytes: the program's own thread-local memory is taken from it as well
+const MODE = 0o600;
+
+/// Bytes that stay free in front of a line, for the end of a torn one.
+pub const SPARE = 1;
+
+pub const Error = error{ NotOpened, OutOfMemory, NoThread };
+
+/// Who is told of failed writes. It counts for a file between `File.join` and `File.leave`.
+pub const Witness = struct {
+    node: std.DoublyLinkedList.Node = .{},
+    tell: *const fn (*Witness) void,
+};
+
+var files_lock: std.Thread.Mutex = .{};
+var files: ?*File = null;
+var watched = false;
+
+/// The file of a path, opened by whoever asks first. It stays open as long as the process lives.
+pub fn shared(path: []const u8) Error!*File {
+    files_lock.lock();
+    defer files_lock.unlock();
+    var next = files;
+    while (next) |file| : (next = file.next) {
+        if (std.mem.eql(u8, file.path, path)) return file;
+    }
+    const file = try File.create(path);
+    errdefer file.destroy();
+    if (!watched) try startWatch();
+    file.next = files;
+    files = file;
+    return file;
+}
+
+fn startWatch() Error!void {
+    const thread = std.Thread.spawn(.{ .stack_size = STACK }, watch, .{}) catch return error.NoThread;
+    thread.detach();
+    watched = true;
+}
+
+fn watch() void {
+    const all = std.posix.sigfillset();
+    std.posix.sigprocmask(linux.SIG.BLOCK, &all, null); // signals are for the program's own threads
+    while (true) {
+        std.Thread.sleep(LOOK_EVERY);
+        files_lock.lock();
+        var next = files;
+        files_lock.unlock(); // files are only ever added, at the front
+        while (next) |file| : (next = file.next) file.follow();
+    }
+}
+
+pub const File = struct {
+    path: [:0]const u8,
+    next: ?*File = null,
+    /// Guards all below.
+    lock: std.Thread.Mutex = .{},
+    opened: Opened,
+    torn: bool,
+    witnesses: std.DoublyLinkedList = .{},
+
+    fn create(path: []const u8) Error!*File {
+        const file = try memory.create(File);
+        errdefer memory.destroy(file);
+        const name = try memory.dupeZ(u8, path);
+        errdefer memory.free(name);
+        const opened = try Opened.at(name);
+        file.* = .{ .path = name, .opened = opened, .torn = opened.endsTorn() };
+        return file;
+    }
+
+    fn destroy(self: *File) void {
+        self.opened.close();
+        memory.free(self.path);
+        memory.destroy(self);
+    }
+
+    pub fn join(self: *File, witness: *Witness) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.witnesses.append(&witness.node);
+    }
+
+    pub fn leave(self: *File, witness: *Witness) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        self.witnesses.remove(&witness.node);
+    }
+
+    /// Appends a line that ends with a newline, with `SPARE` bytes in front of it.
+    pub fn append(self: *File, spare_and_line: []u8) void {
+        self.lock.lock();
+        defer self.lock.unlock();
+        spare_and_line[0] = '\n';
+        const bytes = spare_and_line[if (self.torn) 0 else SPARE..];
+        const count = self.opened.write(bytes);
+        if (count == bytes.len) {
+            self.torn = false;
+            return;
+        }
+        if (count > 0) self.torn = bytes[count - 1] != '\n';
+        self.failed();
+    }
+
+    /// Opens anew when the path leads elsewhere. Until that works, the old file is written to.
+    fn follow(self: *File) void {
+        if (self.opened.isAt(self.path)) return;
+        self.lock.lock();
+        defer self.lock.unlock();
+        const fresh = Opened.at(self.path) catch return self.failed();
+        self.opened.close();
+        self.opened = fresh;
+        self.torn = fresh.endsTorn();
+    }
+
+    fn failed(self: *File) void {
+        const node = self.witnesses.first orelse return;
+        const witness: *Witness = @fieldParentPtr("node", node);
+        witness.tell(witness);
+    }
+};
+
+/// An open file, and which one it is.
+const Opened = struct {
+    descriptor: i32,
+    device: u64,
+    inode: u64,
+    size: i64,
+
+    fn at(path: [:0]const u8) error{NotOpened}!Opened {
+        for (0..TRIES) |_| {
+            const self = try once(path);
+            if (self.lock() and self.isAt(path)) return self;
+            self.close(); // it was renamed meanwhile
+        }
+        return error.NotOpened;
+    }
+
+    fn once(path: [:0]const u8) error{NotOpened}!Opened {
+        const flags: linux.O = .{ .ACCMODE = .RDWR, .APPEND = true, .CREAT = true, .CLOEXEC = true, .NOCTTY = true, .NONBLOCK = true };
+        const descriptor: i32 = @intCast(try result(linux.open(path, flags, MODE)));
+        errdefer _ = linux.close(descriptor);
+        var found: linux.Stat = undefined;
+        _ = try result(linux.fstat(descriptor, &found));
+        const size = if (linux.S.ISREG(found.mode)) found.size else 0;
+        return .{ .descriptor = descriptor, .device = found.dev, .inode = found.ino, .size = size };
+    }
+
+    /// Says that this process writes to it; false while somebody has it for himself, as only a renamed file is had.
+    fn lock(self: Opened) bool {
+        return linux.E.init(linux.flock(self.descriptor, std.posix.LOCK.SH | std.posix.LOCK.NB)) == .SUCCESS;
+    }
+
+    fn close(self: Opened) void {
+        _ = linux.close(self.descriptor);
+    }
+
+    fn isAt(self: Opened, path: [:0]const u8) bool {
+        var found: linux.Stat = undefined;
+        _ = result(linux.fstatat(linux.AT.FDCWD, path, &found, 0)) catch return false;
+        return found.dev == self.device and found.ino == self.inode;
+    }
+
+    /// Whether somebody's last line was never finished.
+    fn endsTorn(self: Opened) bool {
+        if (self.size <= 0) return false;
+        var last: [1]u8 = undefined;
+        const count = result(linux.pread(self.descriptor, &last, 1, self.size - 1)) catch return true;
+        return count == 1 and last[0] != '\n';
+    }
+
+    /// How many bytes were written, 0 when it failed.
+    fn write(self: Opened, bytes: []const u8) usize {
+        while (true) {
+            const code = linux.write(self.descriptor, bytes.ptr, bytes.len);
+            switch (linux.E.init(code)) {
+                .SUCCESS => return code,
+                .INTR => continue,
+                else => return 0,
+            }
+        }
+    }
+};
+
+fn result(code: usize) error{NotOpened}!usize {
+    return if (linux.E.init(code) == .SUCCESS) code else error.NotOpened;
+}
+
+const Counting = struct {
+    witness: Witness = .{ .tell = &tell },
+    failures: usize = 0,
+
+    fn tell(witness: *Witness) void {
+        const self: *Counting = @fieldParentPtr("witness", witness);
+        self.failures += 1;
+    }
+};
+
+fn appendText(file: *File, comptime line: []const u8) void {
+    var bytes = ("\x00" ++ line).*;
+    file.append(&bytes);
+}
+
+fn expectFile(folder: std.fs.Dir, name: []const u8, expected: []const u8) !void {
+    var buffer: [256]u8 = undefined;
+    try std.testing.expectEqualStrings(expected, try folder.readFile(name, &buffer));
+}
+
+fn openIn(folder: std.fs.Dir, name: []const u8) !*File {
+    var buffer: [std.fs.max_path_bytes]u8 = undefined;
+    const parent = try folder.realpath(".", &buffer);
+    const path = try std.fs.path.join(std.testing.allocator, &.{ parent, name });
+    defer std.testing.allocator.free(path);
+    return File.create(path);
+}
+
+test "a renamed file is left for a new one" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    appendText(file, "one\n");
+    file.follow();
+    try folder.dir.rename("log", "old");
+    appendText(file, "two\n");
+    file.follow();
+    appendText(file, "three\n");
+    try expectFile(folder.dir, "old", "one\ntwo\n");
+    try expectFile(folder.dir, "log", "three\n");
+    try std.testing.expectEqual(MODE, (try folder.dir.statFile("log")).mode & 0o777);
+}
+
+test "a file is locked while it is written to" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    const old = try folder.dir.openFile("log", .{});
+    defer old.close();
+    try std.testing.expect(!try old.tryLock(.exclusive));
+    try folder.dir.rename("log", "old");
+    file.follow();
+    try std.testing.expect(try old.tryLock(.exclusive));
+}
+
+test "a torn line is ended first" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    try folder.dir.writeFile(.{ .sub_path = "log", .data = "{\"tor" });
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    appendText(file, "one\n");
+    appendText(file, "two\n");
+    try expectFile(folder.dir, "log", "{\"tor\none\ntwo\n");
+}
+
+test "what cannot be written or opened is counted, and the old file goes on" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    var counting: Counting = .{};
+    file.join(&counting.witness);
+    try folder.dir.rename("log", "old");
+    try folder.dir.makeDir("log"); // it opens for nobody
+    file.follow();
+    file.follow();
+    appendText(file, "one\n");
+    try std.testing.expectEqual(2, counting.failures);
+    try expectFile(folder.dir, "old", "one\n");
+    try folder.dir.deleteDir("log");
+    try folder.dir.symLink("/dev/full", "log", .{});
+    file.follow();
+    appendText(file, "lost\n");
+    try std.testing.expectEqual(3, counting.failures);
+    file.leave(&counting.witness);
+    appendText(file, "lost\n");
+    try std.testing.expectEqual(3, counting.failures);
+}
