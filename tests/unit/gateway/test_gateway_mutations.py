@@ -172,7 +172,7 @@ def faulty(tmp_path_factory):
 
 
 def compiled(folder):
-    form = ("-dynamic", "-O", "ReleaseSafe", "-fstrip", "-lc", "-fallow-shlib-undefined")
+    form = ("-dynamic", "-O", "ReleaseSafe", "-lc", "-fallow-shlib-undefined")
     target = ("-target", f"{platform.machine()}-linux-gnu.2.31", "--name", "faulty")
     made = CACHE / "faulty" / f"{folder.name}-{os.getpid()}.so"
     where = ("--cache-dir", CACHE, "--global-cache-dir", CACHE, f"-femit-bin={made}")

@@ -139,7 +139,7 @@ pub const Call = struct {
         const read = try question.read(self.stream, self.site, self.own(), &names);
         self.question = read.question;
         self.grpc = wire.callsItselfGrpc(self.question.kind);
-        if (try self.quick()) |said| {
+        if (try self.quick(end)) |said| {
             try self.clean(read.strange);
             return self.conclude(said.*);
         }
@@ -154,11 +154,11 @@ pub const Call = struct {
         self.phase = .reading;
     }
 
-    /// A live lease of a request whose body nobody reads.
-    fn quick(self: *Call) !?*const Answer {
-        if (!self.site.quick() or self.grpc or self.question.encoding != null) return null;
+    /// A live lease of a request that is known by its headers.
+    fn quick(self: *Call, end: bool) !?*const Answer {
+        const last = rules.early(self.site, &self.question, end) orelse return null;
         const table = self.site.table(self.stream.worker()) orelse return null;
-        return table.ready(try lease.now(), try table.key(&self.question.parts("")));
+        return table.ready(try lease.now(), try table.key(&self.question.parts(last)));
     }
 
     /// Removes the headers of these names, which are their own: no upstream may see them.

@@ -82,6 +82,19 @@ pub fn waits(site: *const Site, question: *const Question, grpc: bool) bool {
     return if (site.settings.mode == .google) !raw(question) else reads(question);
 }
 
+/// The last part of the key of a lease that may answer by the headers alone, `null` where there can be none: of a
+/// request that reads and has no body (`end`), and of one whose body nobody reads. It is what `look` would say.
+pub fn early(site: *const Site, question: *const Question, end: bool) ?[]const u8 {
+    if (question.encoding != null or wire.callsItselfGrpc(question.kind)) return null;
+    const got = text.equal(question.method, "GET");
+    return switch (site.settings.mode) {
+        .google => if (got) (if (end) "read" else null) else if (raw(question)) "" else null,
+        .objects => if (got and end) "read" else null,
+        .serving => if (!reads(question)) "" else if (end) "read" else null,
+        .web => null,
+    };
+}
+
 /// Adds to the question the body when it was waited for, the last part of a key when a lease is possible, and for gRPC
 /// the message's first field.
 pub fn look(site: *const Site, question: *Question, grpc: bool, body: ?[]const u8, memory: std.mem.Allocator) !void {

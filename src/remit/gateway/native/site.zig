@@ -77,11 +77,6 @@ pub const Site = struct {
         return self.settings.mode == .google or self.settings.mode == .serving;
     }
 
-    /// Whether a lease may answer what nobody has looked at but for its headers.
-    pub fn quick(self: *const Site) bool {
-        return self.settings.leases and self.settings.mode != .web;
-    }
-
     pub fn knows(self: *const Site, method: []const u8) bool {
         const methods: []const []const u8 = if (self.decides()) &METHODS else &BROWSERS;
         for (methods) |known| if (text.equal(known, method)) return true;
