@@ -63,6 +63,8 @@ pub const Call = struct {
     relayed: bool = false,
     inside: bool = false, // a hook of Envoy's, so that it need not be told to go on
     report: ?Report = null, // of what was permitted
+    hooks: u32 = 0, // that have begun and not ended
+    over: bool = false, // Envoy has let go of it, which it may do while a hook answers
 
     pub fn new(memory: std.mem.Allocator, stream: abi.Stream, site: *Site) !*Call {
         const call = try memory.create(Call);
@@ -70,7 +72,21 @@ pub const Call = struct {
         return call;
     }
 
+    /// A hook begins.
+    pub fn enter(self: *Call) void {
+        self.hooks += 1;
+    }
+
+    /// A hook ends.
+    pub fn leave(self: *Call) void {
+        self.hooks -|= 1;
+        if (self.over) self.destroy();
+    }
+
+    /// Envoy lets go of the request. It goes when the last hook has ended.
     pub fn destroy(self: *Call) void {
+        self.over = true;
+        if (self.hooks > 0) return;
         const memory = self.arena.child_allocator;
         self.arena.deinit();
         memory.destroy(self);
@@ -113,7 +129,7 @@ pub const Call = struct {
         if (self.report) |*report| return report.answered(outcome, given);
         if (self.phase != .asking) return;
         self.weigh(outcome, given, pieces) catch |trouble| self.fail(trouble);
-        if (self.phase == .passed and !self.inside) self.stream.goOn();
+        if (self.phase == .passed and !self.inside and !self.over) self.stream.goOn();
     }
 
     fn fail(self: *Call, trouble: anyerror) void {

@@ -40,15 +40,23 @@ export fn envoy_dynamic_module_on_http_filter_destroy(call: *Call) void {
     call.destroy();
 }
 
+// While a hook runs the request stays, whatever Envoy does meanwhile.
+
 export fn envoy_dynamic_module_on_http_filter_request_headers(_: abi.Stream, call: *Call, end: bool) abi.OnHeaders {
+    call.enter();
+    defer call.leave();
     return call.headers(end);
 }
 
 export fn envoy_dynamic_module_on_http_filter_request_body(_: abi.Stream, call: *Call, end: bool) abi.OnBody {
+    call.enter();
+    defer call.leave();
     return call.data(end);
 }
 
 export fn envoy_dynamic_module_on_http_filter_request_trailers(_: abi.Stream, call: *Call) abi.OnTrailers {
+    call.enter();
+    defer call.leave();
     return call.trailers();
 }
 
@@ -64,18 +72,26 @@ export fn envoy_dynamic_module_on_http_filter_http_callout_done(
 ) void {
     const given: []const abi.Header = if (headers) |first| first[0..headers_count] else &.{};
     const body: []const abi.Buffer = if (pieces) |first| first[0..pieces_count] else &.{};
+    call.enter();
+    defer call.leave();
     call.answered(outcome, given, body);
 }
 
 export fn envoy_dynamic_module_on_http_filter_response_headers(_: abi.Stream, call: *Call, end: bool) abi.OnHeaders {
+    call.enter();
+    defer call.leave();
     return call.answers(end);
 }
 
 export fn envoy_dynamic_module_on_http_filter_response_body(_: abi.Stream, call: *Call, end: bool) abi.OnBody {
+    call.enter();
+    defer call.leave();
     return call.answersData(end);
 }
 
 export fn envoy_dynamic_module_on_http_filter_response_trailers(_: abi.Stream, call: *Call) abi.OnTrailers {
+    call.enter();
+    defer call.leave();
     return call.answersTrailers();
 }
 

@@ -85,7 +85,7 @@ pub fn waits(site: *const Site, question: *const Question, grpc: bool) bool {
 /// The last part of the key of a lease that may answer by the headers alone, `null` where there can be none: of a
 /// request that reads and has no body (`end`), and of one whose body nobody reads. It is what `look` would say.
 pub fn early(site: *const Site, question: *const Question, end: bool) ?[]const u8 {
-    if (question.encoding != null or wire.callsItselfGrpc(question.kind)) return null;
+    if (site.settings.websockets or question.encoding != null or wire.callsItselfGrpc(question.kind)) return null;
     const got = text.equal(question.method, "GET");
     return switch (site.settings.mode) {
         .google => if (got) (if (end) "read" else null) else if (raw(question)) "" else null,
