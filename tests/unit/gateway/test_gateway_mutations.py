@@ -37,7 +37,7 @@ CACHE = ROOT / ".zig-cache"
 ROOMS = ("abi", "answer", "check", "gate", "lease", "question", "report", "rules", "site", "text", "web", "wire")
 ONCE = {("site", "new"), ("site", "set")}
 AT_ONCE = 16  # callers: what is waited for is mostly an answer that was cut
-OURS = {"x-forwarded-proto", "x-goog-request-reason", "x-goog-request-params", "x-request-id"}
+OURS = {"x-goog-request-reason", "x-goog-request-params"}
 FUNCTION = re.compile(r"^( *)(?:pub )?fn (\w+)\(.*\) (\S.*) \{$")
 MEMBER = re.compile(r"error\{(\w+)")
 CAUGHT = re.compile(r"catch return ([^;,]+)[;,]")
@@ -101,7 +101,10 @@ def failing(returned, body):
 
 
 def statements(body):
-    """The lines of a function before which a statement can stand: inside no value, call or switch."""
+    """The lines of a function before which an error can be: inside no value, call or switch.
+
+    Nor between a step and the `errdefer` that takes it back.
+    """
     blocks, ended = [True], True
     for number, line in enumerate(body):
         code = COMMENT.sub("", line).strip()
@@ -109,7 +112,7 @@ def statements(body):
             continue
         if code[0] in "})":
             blocks.pop()
-        elif blocks[-1] and ended:
+        elif blocks[-1] and ended and not code.startswith("errdefer"):
             yield number
         ended = code[-1] in ";{}"
         if code[-1] in "{(":

@@ -136,7 +136,11 @@ pub const Call = struct {
         abi.complain("the gate failed: ", @errorName(trouble));
         switch (self.phase) {
             .fresh, .reading, .asking => self.refuse(answer.unavailable()),
-            .passed, .refused => self.phase = .refused, // its answer may have begun: nothing more goes on
+            .passed => { // its answer may have begun
+                self.phase = .refused;
+                self.stream.cut();
+            },
+            .refused => {},
         }
     }
 

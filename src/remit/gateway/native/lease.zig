@@ -134,14 +134,9 @@ pub const Table = struct {
             self.turned = began;
         }
         const memory = self.young.arena.allocator();
-        const found = try self.young.leases.getOrPut(memory, under);
-        errdefer if (!found.found_existing) self.young.leases.removeByPtr(found.key_ptr);
-        if (!found.found_existing) {
-            found.key_ptr.* = ""; // nothing of the caller's memory stays, whatever fails
-            found.key_ptr.* = try memory.dupe(u8, under);
-        }
         const copy = try answer.copied(memory);
-        found.value_ptr.* = .{ .answer = copy, .till = began +| life *| MS, .renew = began +| life *| MS *| 4 / 5 };
+        const lease = Lease{ .answer = copy, .till = began +| life *| MS, .renew = began +| life *| MS *| 4 / 5 };
+        try self.young.leases.put(memory, try memory.dupe(u8, under), lease);
     }
 
     /// How many there are.
