@@ -294,8 +294,8 @@ pub const Call = struct {
         const bytes = try abi.joined(self.own(), pieces);
         const reply = if (outcome == .success) try check.read(given, bytes, self.site, self.own()) else .unanswered;
         switch (reply) {
-            .unanswered => if (self.question.direct() and !self.relayed) {
-                // an arbiter that another one relieves leaves questions unanswered; the check asks again by itself
+            .unanswered => if (!self.relayed and (self.question.direct() or lost(outcome, bytes))) {
+                // an arbiter that another one relieves leaves questions unanswered, and so does a check with old keys
                 self.relayed = true;
                 return self.askAgain();
             },
@@ -397,3 +397,8 @@ pub const Call = struct {
         }
     }
 };
+
+/// Whether a question's connection has gone, which Envoy's own router says in these words.
+fn lost(outcome: abi.Called, said: []const u8) bool {
+    return outcome == .reset or text.begins(said, "upstream connect error");
+}
