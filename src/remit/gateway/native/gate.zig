@@ -294,7 +294,7 @@ pub const Call = struct {
         const bytes = try abi.joined(self.own(), pieces);
         const reply = if (outcome == .success) try check.read(given, bytes, self.site, self.own()) else .unanswered;
         switch (reply) {
-            .unanswered => if (!self.relayed and (self.question.direct() or lost(outcome, bytes))) {
+            .unanswered => if (!self.relayed and (self.question.direct() or lost(outcome, given))) {
                 // an arbiter that another one relieves leaves questions unanswered, and so does a check with old keys
                 self.relayed = true;
                 return self.askAgain();
@@ -398,7 +398,8 @@ pub const Call = struct {
     }
 };
 
-/// Whether a question's connection has gone, which Envoy's own router says in these words.
-fn lost(outcome: abi.Called, said: []const u8) bool {
-    return outcome == .reset or text.begins(said, "upstream connect error");
+/// Whether a question's connection has gone before anybody answered: whoever answers has said when.
+fn lost(outcome: abi.Called, given: []const abi.Header) bool {
+    for (given) |header| if (text.equal(header.name(), "date")) return false;
+    return outcome == .reset or outcome == .success;
 }
