@@ -113,8 +113,10 @@ def test_the_wheel_holds_both_and_runs_anywhere(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
 
     assert wheel.name.endswith("-py3-none-any.whl")
-    names = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/gateway/native/" in name}
-    assert names == {"__init__.py"} | {f"remit-gate.{machine}.so" for machine in MACHINES}
+    names = zipfile.ZipFile(wheel).namelist()
+    package = {Path(name).name for name in names if name.startswith("remit/gateway/native/")}
+    assert package == {"__init__.py"} | {f"remit-gate.{machine}.so" for machine in MACHINES}
+    assert [name for name in names if name.endswith(".dist-info/licenses/src/remit/gateway/native/LICENSE.zig.txt")]
 
 
 def test_what_builds_it_is_what_tests_it():
