@@ -9,21 +9,13 @@ from remit.gateway.typed import Json, extension, message
 NAMESPACE = "remit"  # of the dynamic metadata that the gate sets
 
 
-def unless(predicates: list[Json], name: str, given: Json) -> Json:
-    """The filter `given` under this name, passed over when all of `predicates`, two or more, are true.
-
-    They are tried in order, and no further than the first that is false or cannot be told yet.
-    """
+def unless(predicate: Json, name: str, given: Json) -> Json:
+    """The filter `given` under this name, passed over when `predicate` is true."""
     skip = {"name": "skip", "typed_config": message("extensions.filters.common.matcher.action.v3.SkipFilter")}
-    rule = {"predicate": {"and_matcher": {"predicate": predicates}}, "on_match": {"action": skip}}
+    rule = {"predicate": predicate, "on_match": {"action": skip}}
     fields = {"extension_config": given, "xds_matcher": {"matcher_list": {"matchers": [rule]}}}
     filter_ = extension("filters.http.match_delegate", "extensions.common.matching.v3.ExtensionWithMatcher", fields)
     return {**filter_, "name": name}
-
-
-def negated(predicate: Json) -> Json:
-    """The opposite."""
-    return {"not_matcher": predicate}
 
 
 def marked(key: str, value: Json) -> Json:

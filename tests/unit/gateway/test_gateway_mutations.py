@@ -188,12 +188,13 @@ def compiled(folder):
 GOOGLE, WEB, MARKED = "us-central1-aiplatform.googleapis.com", "web.service", "marked.service"
 MARKS = {  # what a gate that fails may have set before, and whether that is a permit
     "nothing": ({}, False),
-    "of no decision": ({"decision": "x-1"}, False),
-    "no text": ({"decision": True}, False),
+    "of no decision": ({"permitted": "x-1"}, False),
+    "no text": ({"permitted": True}, False),
     "another name": ({"permit": "d-1"}, False),
     "a refusal": ({"reason": "no_policy_permits", "decision": "d-1"}, False),
-    "an empty reason": ({"reason": "", "decision": "d-1"}, False),
-    "a permit": ({"decision": "d-1"}, True),
+    "a decision": ({"decision": "d-1"}, False),
+    "a permit": ({"permitted": "d-1"}, True),
+    "a permit by the arbiter": ({"permitted": "d-1 asked"}, True),
 }
 
 
@@ -499,7 +500,7 @@ def test_a_stream_that_cannot_begin_is_refused(site, caller, places):
 
 
 @pytest.mark.parametrize("name", MARKS)
-def test_only_a_decision_without_a_reason_is_the_proof(site, caller, name):
+def test_only_a_permit_is_the_proof(site, caller, name):
     answer = caller.send(MARKED, ("GET", "/v1/x", "", b""), x_mark=name)
     permitted = MARKS[name][1]
     assert answer.status == (200 if permitted else 403)

@@ -49,16 +49,21 @@ pub const OnBody = enum(c_int) { go_on, stop_and_buffer, stop_and_watermark, sto
 pub const OnTrailers = enum(c_int) { go_on, stop };
 pub const Called = enum(c_int) { success, reset, too_large, _ };
 
+const HEADERS = 160; // Envoy takes 64 from a caller and 100 from an upstream, and adds a few
+
+threadlocal var rooms: [HEADERS]Header = undefined; // on the stack it would be filled anew for every request
+
 /// One request with its answer, as Envoy knows it.
 pub const Stream = *opaque {
     const Self = @This();
 
-    /// Fills `into` with all headers of a map; `null` when there are more.
-    pub fn headers(self: Stream, map: Map, into: []Header) ?[]const Header {
+    /// All headers of a map, until this thread reads another; `null` when there are more than `HEADERS`.
+    pub fn headers(self: Stream, map: Map) ?[]const Header {
         const count = envoy_dynamic_module_callback_http_get_headers_size(self, map);
-        if (count > into.len) return null;
-        if (count > 0 and !envoy_dynamic_module_callback_http_get_headers(self, map, into.ptr)) return null;
-        return into[0..count];
+        if (count > HEADERS) return null;
+        const room = &rooms;
+        if (count > 0 and !envoy_dynamic_module_callback_http_get_headers(self, map, room)) return null;
+        return room[0..count];
     }
 
     /// The first value of a header.

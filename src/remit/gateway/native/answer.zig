@@ -109,7 +109,7 @@ const Headers = struct {
 
 /// Answers the caller with a refusal.
 pub fn send(stream: abi.Stream, grpc: bool, refused: Answer) void {
-    stream.mark("reason", refused.reason); // before the id, which without a reason is the proof of a permit
+    stream.mark("reason", refused.reason);
     if (refused.id) |id| stream.mark("decision", id);
     var given = Headers{};
     given.add("cache-control", "no-store");

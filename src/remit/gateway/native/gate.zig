@@ -22,9 +22,9 @@ const Report = @import("report.zig").Report;
 const Site = @import("site.zig").Site;
 
 const ASKED = 4; // questions to the arbiter for one request: under four seconds in all
+const ASKED_FOR = " asked"; // behind a decision that was made for this very request
 const STALE = 2; // answers from before a revocation: the first may only have been under way
 
-const HEADERS = question.HEADERS;
 const Held = struct { said: Answer, till: u64 };
 
 /// `fresh`: nothing has come yet; `reading`: the body is held until it is whole; `asking`: the arbiter is; then it has
@@ -60,6 +60,7 @@ pub const Call = struct {
     turn: u32 = 0,
     stale: u32 = 0,
     began: u64 = 0,
+    asked: bool = false, // the arbiter, for this very request
     relayed: bool = false,
     inside: bool = false, // a hook of Envoy's, so that it need not be told to go on
     report: ?Report = null, // of what was permitted
@@ -155,8 +156,7 @@ pub const Call = struct {
 
     fn begin(self: *Call, end: bool) !void {
         // 1 who asks, from where, what for: the question is all that the arbiter is told
-        var names: question.Names = undefined;
-        const read = try question.read(self.stream, self.site, self.own(), &names);
+        const read = try question.read(self.stream, self.site, self.own());
         self.question = read.question;
         self.grpc = wire.callsItselfGrpc(self.question.kind);
         if (try self.quick(end)) |said| {
@@ -213,11 +213,10 @@ pub const Call = struct {
     }
 
     fn ended(self: *Call) !void {
-        var room: [HEADERS]abi.Header = undefined;
-        const given = self.stream.headers(.request_trailers, &room) orelse return error.TooManyTrailers;
-        var names: question.Names = undefined;
-        for (given, names[0..given.len]) |header, *name| name.* = try self.own().dupe(u8, header.name());
-        for (names[0..given.len]) |name| try self.stream.remove(.request_trailers, name);
+        const given = self.stream.headers(.request_trailers) orelse return error.TooManyTrailers;
+        const names = try self.own().alloc([]const u8, given.len);
+        for (given, names) |header, *name| name.* = try self.own().dupe(u8, header.name());
+        for (names) |name| try self.stream.remove(.request_trailers, name);
         if (self.phase == .reading) try self.whole(false);
     }
 
@@ -251,6 +250,7 @@ pub const Call = struct {
             self.began = try lease.now();
             return self.settle(refused);
         }
+        self.asked = true;
         self.stream.flag("asked");
         try self.ask();
     }
@@ -350,7 +350,7 @@ pub const Call = struct {
         } else {
             try self.stream.set(.request, "authorization", said.credential);
         }
-        try self.stream.set(.request, "x-goog-request-reason", said.mark); // the watch sees it too, a service does not
+        try self.stream.add(.request, question.MARK, said.mark); // a caller's is gone: `passing`
         self.report = .{
             .stream = self.stream,
             .memory = self.own(),
@@ -359,8 +359,9 @@ pub const Call = struct {
             .wanted = said.tell,
             .cookies = self.site.settings.assertion,
         };
-        self.stream.mark("decision", id);
+        const proof = if (self.asked) try std.mem.concat(self.own(), u8, &.{ id, ASKED_FOR }) else id;
         self.phase = .passed;
+        self.stream.mark("permitted", proof);
     }
 
     /// Puts the arbiter's body in the caller's place. Only a body that was seen whole can be replaced by one that was

@@ -7,6 +7,7 @@
 const std = @import("std");
 const abi = @import("log_abi.zig");
 const line = @import("log_line.zig");
+const text = @import("log_text.zig");
 const peers = @import("log_peer.zig");
 const files = @import("log_file.zig");
 const Buffer = @import("abi.zig").Buffer;
@@ -28,10 +29,10 @@ const Log = struct {
     file: ?*files.File = null, // none in a process that will not serve
     witness: files.Witness = .{ .tell = &told },
 
-    fn new(envoy: abi.Config, text: []const u8) !*Log {
+    fn new(envoy: abi.Config, given: []const u8) !*Log {
         const self = try memory.create(Log);
         errdefer memory.destroy(self);
-        const settings = try std.json.parseFromSlice(Settings, memory, text, .{ .allocate = .alloc_always });
+        const settings = try std.json.parseFromSlice(Settings, memory, given, .{ .allocate = .alloc_always });
         errdefer settings.deinit();
         if (!line.isDoor(settings.value.door)) return error.NotADoor;
         const loggers = try memory.alloc(Logger, @as(usize, abi.workers()) + 1); // the main thread has one as well
@@ -72,13 +73,13 @@ fn seeded() !Random {
 const Logger = struct {
     log: *Log,
     random: Random,
+    room: [files.SPARE + line.LONGEST]u8 = undefined, // on the stack it would be filled anew for every line
 
     fn write(self: *Logger, entry: abi.Entry) void {
         const file = self.log.file orelse return;
-        var buffer: [files.SPARE + line.LONGEST]u8 = undefined;
-        var out = std.Io.Writer.fixed(buffer[files.SPARE..]);
+        var out = text.Out{ .room = self.room[files.SPARE..] };
         line.write(&out, self.request(entry)) catch return self.log.failed();
-        file.append(buffer[0 .. files.SPARE + out.buffered().len]);
+        file.append(self.room[0 .. files.SPARE + out.length]);
     }
 
     fn request(self: *Logger, entry: abi.Entry) line.Request {
@@ -117,12 +118,15 @@ const Logger = struct {
 };
 
 fn grpcStatus(entry: abi.Entry, status: u32) ?i64 {
-    const kind = entry.header(.request, "content-type") orelse return null;
-    const trailer, const header = .{ entry.header(.response_trailers, STATUS), entry.header(.response, STATUS) };
-    return line.grpcStatus(kind, trailer, header, status);
+    if (!line.isGrpc(entry.header(.request, "content-type") orelse return null)) return null;
+    return line.grpcStatus(entry.header(.response_trailers, STATUS), entry.header(.response, STATUS), status);
 }
 
 fn decided(entry: abi.Entry) line.Decided {
+    if (entry.mark("permitted")) |said| {
+        const end = std.mem.indexOfScalar(u8, said, ' ') orelse said.len; // where it says that the arbiter was asked
+        return .{ .decision = said[0..end], .asked = if (end < said.len) true else null, .reason = null };
+    }
     return .{ .decision = entry.mark("decision"), .asked = entry.flag("asked"), .reason = entry.mark("reason") };
 }
 

@@ -5,7 +5,7 @@
 
 const std = @import("std");
 const text = @import("log_text.zig");
-const Writer = std.Io.Writer;
+const Out = text.Out;
 
 /// The most bytes of each text that are kept.
 const MOST = .{
@@ -47,37 +47,48 @@ pub const Request = struct {
     decided: ?Decided,
 };
 
-/// Writes the line, with its newline; `error.WriteFailed` when it is longer than `LONGEST`.
-pub fn write(out: *Writer, one: Request) Writer.Error!void {
+/// Writes the line, with its newline; `error.TooLong` when it is longer than `LONGEST`.
+pub fn write(out: *Out, one: Request) text.Error!void {
     try field(out, "{\"agent\":", one.agent, MOST.agent);
     if (one.decided) |decided| {
-        try out.writeAll(",\"asked\":");
-        try out.writeAll(if (decided.asked) |asked| (if (asked) "true" else "false") else "null");
+        try out.add(",\"asked\":");
+        try out.add(if (decided.asked) |asked| (if (asked) "true" else "false") else "null");
         try field(out, ",\"decision\":", decided.decision, MOST.decision);
     }
     try field(out, ",\"detail\":", one.detail, MOST.detail);
-    try out.print(",\"door\":\"{s}\",\"duration_us\":", .{one.door});
+    try out.add(",\"door\":\"");
+    try out.add(one.door);
+    try out.add("\",\"duration_us\":");
     try number(out, one.duration);
-    try out.print(",\"event\":\"{s}\",\"flags\":\"", .{one.event});
+    try out.add(",\"event\":\"");
+    try out.add(&one.event);
+    try out.add("\",\"flags\":\"");
     try flags(out, one.flags);
-    try out.writeAll("\",\"grpc_status\":");
+    try out.add("\",\"grpc_status\":");
     try number(out, one.grpc_status);
     try field(out, ",\"host\":", one.host, MOST.host);
     try field(out, ",\"method\":", one.method, MOST.method);
     try field(out, ",\"path\":", if (one.path) |path| withoutQuery(path) else null, MOST.path);
     try field(out, ",\"peer\":", one.peer, MOST.peer);
     if (one.decided) |decided| try field(out, ",\"reason\":", decided.reason, MOST.reason);
-    try out.print(",\"received\":{d},\"sent\":{d},\"status\":{d}", .{ one.received, one.sent, one.status });
-    try out.print(",\"time\":\"{d}\"}}\n", .{one.time});
+    try out.add(",\"received\":");
+    try out.number(one.received);
+    try out.add(",\"sent\":");
+    try out.number(one.sent);
+    try out.add(",\"status\":");
+    try out.number(one.status);
+    try out.add(",\"time\":\"");
+    try out.number(one.time);
+    try out.add("\"}\n");
 }
 
-fn field(out: *Writer, name: []const u8, value: ?[]const u8, bytes: usize) Writer.Error!void {
-    try out.writeAll(name);
+fn field(out: *Out, name: []const u8, value: ?[]const u8, bytes: usize) text.Error!void {
+    try out.add(name);
     try text.cut(out, value, bytes);
 }
 
-fn number(out: *Writer, value: ?i64) Writer.Error!void {
-    if (value) |given| try out.print("{d}", .{given}) else try out.writeAll("null");
+fn number(out: *Out, value: ?i64) text.Error!void {
+    try if (value) |given| out.number(given) else out.add("null");
 }
 
 /// Whether this can be a listener's name: a line holds it as it is.
@@ -87,7 +98,8 @@ pub fn isDoor(name: []const u8) bool {
 }
 
 fn withoutQuery(path: []const u8) []const u8 {
-    return path[0 .. std.mem.indexOfAny(u8, path, "?#") orelse path.len];
+    const whole = path[0 .. std.mem.indexOfScalar(u8, path, '?') orelse path.len];
+    return whole[0 .. std.mem.indexOfScalar(u8, whole, '#') orelse whole.len];
 }
 
 /// Envoy's short names of its response flags, by their bit (Envoy 1.40, `%RESPONSE_FLAGS%`).
@@ -96,21 +108,21 @@ const FLAGS = [_][]const u8{
     "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO",   "DR",   "UDO",
 };
 
-fn flags(out: *Writer, set: u64) Writer.Error!void {
+fn flags(out: *Out, set: u64) text.Error!void {
+    if (set == 0) return out.add("-");
     var count: usize = 0;
     for (FLAGS, 0..) |name, bit| {
         if (set >> @intCast(bit) & 1 == 0) continue;
-        if (count > 0) try out.writeByte(',');
-        try out.writeAll(name);
+        if (count > 0) try out.add(",");
+        try out.add(name);
         count += 1;
     }
-    if (count == 0) try out.writeByte('-');
+    if (count == 0) try out.add("-"); // one that Envoy has had since
 }
 
 /// A gRPC call's status by its number, by what Envoy goes by: the trailer, the header of an answer without one, or what
-/// the HTTP status stands for; -1 for one that is no number. Null for a request that is no gRPC call.
-pub fn grpcStatus(kind: ?[]const u8, trailer: ?[]const u8, header: ?[]const u8, status: u32) ?i64 {
-    if (!isGrpc(kind orelse return null)) return null;
+/// the HTTP status stands for; -1 for one that is no number.
+pub fn grpcStatus(trailer: ?[]const u8, header: ?[]const u8, status: u32) ?i64 {
     for ([_]?[]const u8{ trailer, header }) |given| {
         const digits = given orelse continue;
         if (digits.len > 0) return std.fmt.parseInt(u31, digits, 10) catch -1;
@@ -126,7 +138,8 @@ pub fn grpcStatus(kind: ?[]const u8, trailer: ?[]const u8, header: ?[]const u8, 
     };
 }
 
-fn isGrpc(kind: []const u8) bool {
+/// Whether a request's content type is gRPC's.
+pub fn isGrpc(kind: []const u8) bool {
     const grpc = "application/grpc";
     return std.mem.startsWith(u8, kind, grpc) and (kind.len == grpc.len or kind[grpc.len] == '+');
 }
@@ -151,9 +164,9 @@ const NOTHING: Request = .{
 };
 
 fn written(buffer: []u8, one: Request) ![]const u8 {
-    var out = Writer.fixed(buffer);
+    var out = Out{ .room = buffer };
     try write(&out, one);
-    return out.buffered();
+    return out.written();
 }
 
 test "what has no value is null, and the gate's fields are its own" {
@@ -199,14 +212,13 @@ test "flags by their short names" {
 
 test "the status of a gRPC call" {
     const expectEqual = std.testing.expectEqual;
-    try expectEqual(null, grpcStatus(null, "0", null, 200));
-    try expectEqual(null, grpcStatus("application/json", "0", null, 200));
-    try expectEqual(null, grpcStatus("application/grpc-web", "0", null, 200));
-    try expectEqual(0, grpcStatus("application/grpc+proto", "0", "7", 200));
-    try expectEqual(7, grpcStatus("application/grpc", null, "7", 200));
-    try expectEqual(2, grpcStatus("application/grpc", "", null, 200));
-    try expectEqual(14, grpcStatus("application/grpc", null, null, 503));
-    try expectEqual(-1, grpcStatus("application/grpc", "99999999999999999999", null, 200));
-    try expectEqual(-1, grpcStatus("application/grpc", "-1", null, 200));
-    try expectEqual(null, grpcStatus("application/grpc", null, null, 0));
+    try expectEqual(0, grpcStatus("0", "7", 200));
+    try expectEqual(7, grpcStatus(null, "7", 200));
+    try expectEqual(2, grpcStatus("", null, 200));
+    try expectEqual(14, grpcStatus(null, null, 503));
+    try expectEqual(-1, grpcStatus("99999999999999999999", null, 200));
+    try expectEqual(-1, grpcStatus("-1", null, 200));
+    try expectEqual(null, grpcStatus(null, null, 0));
+    for ([_][]const u8{ "application/grpc", "application/grpc+proto" }) |kind| try std.testing.expect(isGrpc(kind));
+    for ([_][]const u8{ "", "application/json", "application/grpc-web" }) |kind| try std.testing.expect(!isGrpc(kind));
 }

@@ -4,27 +4,68 @@
 //! Latin-1 has it: valid in any case, and what was sent can still be told. Source: RFC 8259 section 7.
 
 const std = @import("std");
-const Writer = std.Io.Writer;
 
 /// The most bytes that one byte of text becomes.
 pub const GROWTH = 6;
 
+pub const Error = error{TooLong};
+
+/// What is written, one thing behind the other, into a room that does not grow.
+pub const Out = struct {
+    room: []u8,
+    length: usize = 0,
+
+    pub fn written(self: *const Out) []u8 {
+        return self.room[0..self.length];
+    }
+
+    pub fn add(self: *Out, bytes: []const u8) Error!void {
+        if (bytes.len > self.room.len - self.length) return error.TooLong;
+        @memcpy(self.room[self.length..][0..bytes.len], bytes);
+        self.length += bytes.len;
+    }
+
+    pub fn number(self: *Out, value: anytype) Error!void {
+        var digits: [24]u8 = undefined;
+        try self.add(digits[0..std.fmt.printInt(&digits, value, 10, .lower, .{})]);
+    }
+};
+
 /// Writes `bytes` in quotes, `null` for none. Only `most` bytes are looked at: no caller makes a line grow.
-pub fn cut(out: *Writer, bytes: ?[]const u8, most: usize) Writer.Error!void {
-    const all = bytes orelse return out.writeAll("null");
+pub fn cut(out: *Out, bytes: ?[]const u8, most: usize) Error!void {
+    const all = bytes orelse return out.add("null");
     const text = all[0..@min(all.len, most)];
+    try out.add("\"");
+    try if (isPlain(text)) out.add(text) else escaped(out, text);
+    try out.add("\"");
+}
+
+fn escaped(out: *Out, text: []const u8) Error!void {
     const is_text = std.unicode.utf8ValidateSlice(text);
-    try out.writeByte('"');
     var rest = text;
     while (plainLength(rest, is_text)) |plain| : (rest = rest[plain + 1 ..]) {
-        try out.writeAll(rest[0..plain]);
+        try out.add(rest[0..plain]);
         switch (rest[plain]) {
-            '"', '\\' => |mark| try out.writeAll(&.{ '\\', mark }),
-            else => |byte| try out.print("\\u{x:0>4}", .{byte}),
+            '"', '\\' => |mark| try out.add(&.{ '\\', mark }),
+            else => |byte| try out.add("\\u00" ++ std.fmt.hex(byte)),
         }
     }
-    try out.writeAll(rest);
-    try out.writeByte('"');
+    try out.add(rest);
+}
+
+const WIDTH = 16; // bytes that are looked at together
+
+/// Whether all of it stays as it is.
+fn isPlain(text: []const u8) bool {
+    const Block = @Vector(WIDTH, u8);
+    var at: usize = 0;
+    while (at + WIDTH <= text.len) : (at += WIDTH) {
+        const block: Block = text[at..][0..WIDTH].*;
+        if (@reduce(.Or, block -% @as(Block, @splat(0x20)) >= @as(Block, @splat(0x5f)))) return false;
+        if (@reduce(.Or, block == @as(Block, @splat('"')))) return false;
+        if (@reduce(.Or, block == @as(Block, @splat('\\')))) return false;
+    }
+    return plainLength(text[at..], false) == null;
 }
 
 /// How many bytes stay as they are until one that does not; null when all do.
@@ -38,9 +79,9 @@ fn plainLength(text: []const u8, is_text: bool) ?usize {
 
 fn expectText(expected: []const u8, bytes: ?[]const u8, most: usize) !void {
     var buffer: [256]u8 = undefined;
-    var out = Writer.fixed(&buffer);
+    var out = Out{ .room = &buffer };
     try cut(&out, bytes, most);
-    try std.testing.expectEqualStrings(expected, out.buffered());
+    try std.testing.expectEqualStrings(expected, out.written());
 }
 
 test "text stays, what JSON forbids is escaped" {
@@ -67,9 +108,27 @@ test "any bytes become valid JSON" {
         var bytes: [40]u8 = undefined;
         random.random().bytes(&bytes);
         var buffer: [2 + bytes.len * GROWTH]u8 = undefined;
-        var out = Writer.fixed(&buffer);
+        var out = Out{ .room = &buffer };
         try cut(&out, &bytes, bytes.len);
-        const parsed = try std.json.parseFromSlice([]const u8, std.testing.allocator, out.buffered(), .{});
+        const parsed = try std.json.parseFromSlice([]const u8, std.testing.allocator, out.written(), .{});
         parsed.deinit();
     }
+}
+
+test "each byte is told alike, wherever it stands" {
+    for (0..256) |value| {
+        for ([_]usize{ 0, 15, 16, 31, 39 }) |at| {
+            var bytes = [_]u8{'a'} ** 40;
+            bytes[at] = @intCast(value);
+            try std.testing.expectEqual(plainLength(&bytes, false) == null, isPlain(&bytes));
+        }
+    }
+}
+
+test "what does not fit is not written" {
+    var room: [4]u8 = undefined;
+    var out = Out{ .room = &room };
+    try out.add("abc");
+    try std.testing.expectError(error.TooLong, out.add("de"));
+    try std.testing.expectEqualStrings("abc", out.written());
 }

@@ -9,7 +9,7 @@ const abi = @import("abi.zig");
 const text = @import("text.zig");
 const Site = @import("site.zig").Site;
 
-pub const HEADERS = 96; // Envoy takes 64 from a caller, and adds a few
+pub const MARK = "x-goog-request-reason"; // what only the gate says: the watch reads it, a service does not
 const TUNNEL = "remit.tunnel";
 const PEER = "remit.peer";
 const JOB = "remit.job";
@@ -49,13 +49,26 @@ pub const Question = struct {
 
     /// The same in memory of its own.
     pub fn copied(self: Question, memory: std.mem.Allocator) error{OutOfMemory}!Question {
-        var copy = self;
+        var size: usize = 0;
+        inline for (std.meta.fields(Question)) |field| {
+            const value = @field(self, field.name);
+            if (field.type == []const u8) size += value.len;
+            if (field.type == ?[]const u8) size += if (value) |bytes| bytes.len else 0;
+        }
+        var copy, var room = .{ self, try memory.alloc(u8, size) };
         inline for (std.meta.fields(Question)) |field| {
             const value = &@field(copy, field.name);
-            if (field.type == []const u8) value.* = try memory.dupe(u8, value.*);
-            if (field.type == ?[]const u8) value.* = if (value.*) |bytes| try memory.dupe(u8, bytes) else null;
+            if (field.type == []const u8) value.* = moved(&room, value.*);
+            if (field.type == ?[]const u8) value.* = if (value.*) |bytes| moved(&room, bytes) else null;
         }
         return copy;
+    }
+
+    fn moved(room: *[]u8, bytes: []const u8) []const u8 {
+        const place = room.*[0..bytes.len];
+        room.* = room.*[bytes.len..];
+        @memcpy(place, bytes);
+        return place;
     }
 };
 
@@ -63,6 +76,19 @@ pub const Question = struct {
 pub const Read = struct { question: Question, strange: []const []const u8 };
 
 const Field = std.meta.FieldEnum(Question);
+
+/// What is known of the headers that go on: the part of the question that one is, `null` of those that count for nothing.
+pub const Passed = std.StaticStringMap(?Field);
+
+/// Those of the list, which never holds the mark.
+pub fn passing(memory: std.mem.Allocator, names: []const []const u8) error{ OutOfMemory, PassesTheMark }!Passed {
+    const pairs = try memory.alloc(struct { []const u8, ?Field }, names.len);
+    for (names, pairs) |name, *pair| {
+        if (text.equal(name, MARK)) return error.PassesTheMark;
+        pair.* = .{ name, COUNTED.get(name) };
+    }
+    return Passed.init(pairs, memory);
+}
 
 const COUNTED = std.StaticStringMap(Field).initComptime(.{
     .{ ":method", .method },
@@ -77,29 +103,24 @@ const COUNTED = std.StaticStringMap(Field).initComptime(.{
     .{ "upgrade", .upgrade },
 });
 
-/// Room for the names of strange headers.
-pub const Names = [HEADERS][]const u8;
-
 /// Reads a stream's headers. The question's texts hold until one of its own headers is set.
-pub fn read(stream: abi.Stream, site: *const Site, memory: std.mem.Allocator, names: *Names) !Read {
-    var room: [HEADERS]abi.Header = undefined;
-    const given = stream.headers(.request, &room) orelse return error.TooManyHeaders;
+pub fn read(stream: abi.Stream, site: *const Site, memory: std.mem.Allocator) !Read {
+    const given = stream.headers(.request) orelse return error.TooManyHeaders;
     var question = Question{};
-    var strange: usize = 0;
+    var strange = std.ArrayListUnmanaged([]const u8){};
     for (given) |header| {
-        if (!site.passed.contains(header.name())) {
-            names[strange] = try memory.dupe(u8, header.name()); // two may have one name, and go with the first
-            strange += 1;
-        } else if (COUNTED.get(header.name())) |field| {
-            try put(&question, memory, field, header.value());
-        }
+        const counts = site.passed.get(header.name()) orelse {
+            try strange.append(memory, try memory.dupe(u8, header.name())); // two may have one name, and go with the first
+            continue;
+        };
+        if (counts) |field| try put(&question, memory, field, header.value());
     }
     question.peer = stream.state(PEER) orelse return error.NoPeer;
     if (site.settings.tunnel) {
         if (stream.state(TUNNEL)) |identity| question.identity = identity;
         question.job = stream.state(JOB) orelse "";
     }
-    return .{ .question = question, .strange = names[0..strange] };
+    return .{ .question = question, .strange = strange.items };
 }
 
 fn put(question: *Question, memory: std.mem.Allocator, field: Field, value: []const u8) !void {

@@ -8,7 +8,6 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const text = @import("text.zig");
 
-const HEADERS = 160; // Envoy takes 100 from an upstream, and adds a few
 const BODY_BYTES = 65_536;
 const LOCATION_BYTES = 4096; // of an upload that began: its address holds the object's name and an id
 const CAUSE_BYTES = 32;
@@ -39,8 +38,8 @@ pub const Report = struct {
     pub fn headers(self: *Report, end: bool) !abi.OnHeaders {
         self.inside = true;
         defer self.inside = false;
-        try self.clean(.response);
-        if (!self.concerns()) return .go_on;
+        const said = try self.clean(.response);
+        if (!self.wanted and !said.refuses()) return .go_on;
         if (!end and self.small()) {
             self.phase = .holding;
             return .stop;
@@ -69,7 +68,7 @@ pub const Report = struct {
     pub fn trailers(self: *Report) !abi.OnTrailers {
         self.inside = true;
         defer self.inside = false;
-        try self.clean(.response_trailers);
+        _ = try self.clean(.response_trailers);
         if (self.phase == .holding) {
             const early = self.stream.header(.response, "grpc-status") != null;
             self.tell(self.body(false), self.grpcStatus(if (early) .response else .response_trailers));
@@ -93,13 +92,14 @@ pub const Report = struct {
     }
 
     /// Removes what only Remit may say, a cloud's cookies and Remit's own, and ways around the door.
-    fn clean(self: *Report, map: abi.Map) !void {
-        var room: [HEADERS]abi.Header = undefined;
-        const given = self.stream.headers(map, &room) orelse return error.TooManyHeaders;
+    fn clean(self: *Report, map: abi.Map) !Said {
+        const given = self.stream.headers(map) orelse return error.TooManyHeaders;
+        var said = Said{};
         var unwanted = std.ArrayListUnmanaged([]const u8){};
         var stolen = false;
         for (given) |header| {
             const name = header.name();
+            said.hear(name, header.value());
             const cookie = text.equal(name, "set-cookie");
             stolen = stolen or (cookie and ours(header.value()));
             if (text.begins(name, OURS) or text.equal(name, "alt-svc") or (cookie and (!self.cookies or map != .response))) {
@@ -112,6 +112,7 @@ pub const Report = struct {
             try self.stream.remove(map, "set-cookie");
             for (cookies) |line| try self.stream.add(map, "set-cookie", line);
         }
+        return said;
     }
 
     /// The cookies that are the service's own.
@@ -122,14 +123,6 @@ pub const Report = struct {
             try kept.append(self.memory, try self.memory.dupe(u8, header.value()));
         }
         return kept.items;
-    }
-
-    /// Whether the arbiter is to hear of this answer.
-    fn concerns(self: *Report) bool {
-        if (self.wanted) return true;
-        if (self.stream.header(.response, ":status")) |status| if (among(status, &REFUSED)) return true;
-        const call = self.stream.header(.response, "grpc-status") orelse return false;
-        return among(call, &CALLS_REFUSED);
     }
 
     /// Whether the body is small: by its length, or by its kind where it has none (Google's own come in chunks).
@@ -186,6 +179,22 @@ pub const Report = struct {
             count += 1;
         }
         return self.stream.call("arbiter", headers_[0..count], bytes, TIMEOUT_MS);
+    }
+};
+
+/// What an answer says of itself, where it first says so.
+const Said = struct {
+    status: ?[]const u8 = null,
+    call: ?[]const u8 = null,
+
+    fn hear(self: *Said, name: []const u8, value: []const u8) void {
+        if (self.status == null and text.equal(name, ":status")) self.status = value;
+        if (self.call == null and text.equal(name, "grpc-status")) self.call = value;
+    }
+
+    /// Whether it is one that the arbiter is to hear of, whatever was asked.
+    fn refuses(self: Said) bool {
+        return among(self.status orelse "", &REFUSED) or among(self.call orelse "", &CALLS_REFUSED);
     }
 };
 

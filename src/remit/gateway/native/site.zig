@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const lease = @import("lease.zig");
+const question = @import("question.zig");
 const text = @import("text.zig");
 
 /// `google`: bodies are decided on, but for raw predictions. `serving`: gRPC messages are decided on. `web`: only what
@@ -37,7 +38,7 @@ const BROWSERS = METHODS ++ [_][]const u8{ "HEAD", "OPTIONS" };
 pub const Site = struct {
     arena: std.heap.ArenaAllocator,
     settings: Settings,
-    passed: std.StringHashMapUnmanaged(void),
+    passed: question.Passed,
     streaming: std.StringHashMapUnmanaged(void),
     tables: []lease.Table,
 
@@ -49,7 +50,7 @@ pub const Site = struct {
         errdefer site.arena.deinit();
         const own = site.arena.allocator();
         site.settings = try std.json.parseFromSliceLeaky(Settings, own, config, .{ .allocate = .alloc_always });
-        site.passed = try set(own, site.settings.passed);
+        site.passed = try question.passing(own, site.settings.passed);
         site.streaming = try set(own, site.settings.streaming);
         site.tables = try own.alloc(lease.Table, abi.workers());
         for (site.tables) |*one| one.* = lease.Table.new(memory);

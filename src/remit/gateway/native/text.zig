@@ -44,8 +44,26 @@ pub fn equal(one: []const u8, other: []const u8) bool {
     return std.mem.eql(u8, one, other);
 }
 
-pub fn holds(text: []const u8, part: []const u8) bool {
-    return std.mem.indexOf(u8, text, part) != null;
+const WIDTH = 32; // bytes that are looked at together
+const Block = @Vector(WIDTH, u8);
+const Bits = std.meta.Int(.unsigned, WIDTH);
+
+fn bitsOf(block: Block, letter: u8) Bits {
+    return @bitCast(block == @as(Block, @splat(letter)));
+}
+
+/// Whether a text holds a word of two letters or more: where its first and its last stand right, all are compared.
+pub fn holds(text: []const u8, comptime word: []const u8) bool {
+    const last = word.len - 1;
+    var at: usize = 0;
+    while (at + WIDTH + last <= text.len) : (at += WIDTH) {
+        const firsts, const lasts = .{ text[at..][0..WIDTH].*, text[at + last ..][0..WIDTH].* };
+        var places = bitsOf(firsts, word[0]) & bitsOf(lasts, word[last]);
+        while (places != 0) : (places &= places - 1) {
+            if (begins(text[at + @ctz(places) ..], word)) return true;
+        }
+    }
+    return std.mem.indexOf(u8, text[at..], word) != null;
 }
 
 pub fn begins(text: []const u8, with: []const u8) bool {
@@ -98,6 +116,45 @@ pub fn hex(high: u8, low: u8) ?u8 {
     const first = std.fmt.charToDigit(high, 16) catch return null;
     const second = std.fmt.charToDigit(low, 16) catch return null;
     return first * 16 + second;
+}
+
+/// Whether a text holds any of these letters.
+pub fn holdsAny(text: []const u8, comptime letters: []const u8) bool {
+    var at: usize = 0;
+    while (at + WIDTH <= text.len) : (at += WIDTH) {
+        var places: Bits = 0;
+        inline for (letters) |letter| places |= bitsOf(text[at..][0..WIDTH].*, letter);
+        if (places != 0) return true;
+    }
+    return std.mem.indexOfAny(u8, text[at..], letters) != null;
+}
+
+test "a letter, wherever it stands" {
+    var room = [_]u8{'a'} ** 100;
+    for (0..room.len) |at| {
+        try std.testing.expect(!holdsAny(&room, "\\\x00"));
+        for ("\\\x00") |letter| {
+            room[at] = letter;
+            try std.testing.expect(holdsAny(&room, "\\\x00"));
+            try std.testing.expect(!holdsAny(room[0..at], "\\\x00"));
+        }
+        room[at] = 'a';
+    }
+}
+
+test "a word, wherever it stands" {
+    const word = "endpoint";
+    var room: [200]u8 = undefined;
+    for (0..room.len + 1) |length| {
+        for (0..length + 1) |at| {
+            @memset(room[0..length], 'e');
+            const fits = at + word.len <= length;
+            const there = @min(word.len, length - at);
+            @memcpy(room[at..][0..there], word[0..there]);
+            try std.testing.expectEqual(fits, holds(room[0..length], word));
+        }
+    }
+    try std.testing.expect(!holds("endpoin_" ** 20 ++ "endpoin", word));
 }
 
 test "one bearer token" {

@@ -25,8 +25,7 @@ pub fn mayNameEndpoint(kind: []const u8, body: []const u8) bool {
     for (JSON) |known| {
         if (text.equal(kind, known)) break;
     } else return true;
-    return text.holds(body, "endpoint") or std.mem.indexOfScalar(u8, body, '\\') != null or
-        std.mem.indexOfScalar(u8, body, 0) != null;
+    return text.holds(body, "endpoint") or text.holdsAny(body, "\\\x00");
 }
 
 /// Whether a gRPC body is exactly one uncompressed message.
