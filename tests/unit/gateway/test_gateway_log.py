@@ -193,7 +193,7 @@ def test_renames_under_load_lose_and_double_nothing(another_world, world):
 
 
 def test_killed_under_load_it_loses_what_was_not_answered_yet(another_world, world):
-    """A line is in the file before its answer is on the way."""
+    """A line is in the log's tail before its answer is on the way."""
     busy = another_world()
     busy.arbiter.answer = lambda _: world.arbiter.permit(500)
     with Callers(busy) as callers:
@@ -206,6 +206,31 @@ def test_killed_under_load_it_loses_what_was_not_answered_yet(another_world, wor
     lost = set(callers.answered) - set(paths(busy.settings.access_log))
     print(f"{len(lost)} of {len(callers.answered)} answered requests have no line")
     assert not lost
+
+
+def test_a_stop_leaves_no_line_behind(another_world, world):
+    stopped = another_world()
+    stopped.arbiter.answer = lambda _: world.arbiter.permit(500)
+    with Callers(stopped) as callers:
+        pass
+    stopped.loop.run(stopped.envoy.stop())
+    assert set(callers.answered) <= set(paths(stopped.settings.access_log))
+
+
+def test_what_a_killed_envoy_left_is_in_the_log_of_the_next(another_world, world):
+    """All that ever stood in the tail, since a line's bytes stay there when it is written."""
+    busy = another_world()
+    busy.arbiter.answer = lambda _: world.arbiter.permit(500)
+    log, pid = busy.settings.access_log, busy.envoy.pid
+    with Callers(busy):
+        os.kill(pid, signal.SIGSTOP)
+        [tail] = log.parent.glob("access.log.tail*")
+        assert stat.S_IMODE(tail.stat().st_mode) == 0o600
+        stood = {path.decode() for path in re.findall(rb'"path":"(/v1/\d+/\d+)"', tail.read_bytes())}
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: busy.envoy.pid not in {None, pid} and busy.loop.run(busy.envoy.healthy()))
+    assert stood
+    assert stood <= set(paths(log))
 
 
 def test_a_line_that_was_torn_stays_by_itself(another_world):

@@ -47,7 +47,10 @@ const Log = struct {
     }
 
     fn destroy(self: *Log) void {
-        if (self.file) |file| file.leave(&self.witness);
+        if (self.file) |file| {
+            file.flush();
+            file.leave(&self.witness);
+        }
         memory.free(self.loggers);
         self.settings.deinit();
         memory.destroy(self);
@@ -73,13 +76,13 @@ fn seeded() !Random {
 const Logger = struct {
     log: *Log,
     random: Random,
-    room: [files.SPARE + line.LONGEST]u8 = undefined, // on the stack it would be filled anew for every line
+    room: [line.LONGEST]u8 = undefined, // on the stack it would be filled anew for every line
 
     fn write(self: *Logger, entry: abi.Entry) void {
         const file = self.log.file orelse return;
-        var out = text.Out{ .room = self.room[files.SPARE..] };
+        var out = text.Out{ .room = &self.room };
         line.write(&out, self.request(entry)) catch return self.log.failed();
-        file.append(self.room[0 .. files.SPARE + out.length]);
+        file.append(out.written());
     }
 
     fn request(self: *Logger, entry: abi.Entry) line.Request {

@@ -1,12 +1,15 @@
 //! The log's files: one open file a path, shared by all loggers and workers of the process.
 //!
-//! Each line is one write(2) with O_APPEND, done before the worker goes on: what was written survives the end of this
-//! process. A thread looks every few milliseconds whether the path still leads to the open file. When it does not (the
-//! file was renamed), a new one is made while every writer waits: none writes to the old one once the new one is there.
+//! A worker puts its lines into the tail, which survives the end of this process (`log_tail.zig`). A thread writes what
+//! has come every few milliseconds, with O_APPEND, and looks whether the path still leads to the open file. When it does
+//! not (the file was renamed), the rest goes into the old file, and then a new one is made.
 //! An open file is locked (flock(2), shared): who can lock a renamed one alone knows that no process writes to it.
-//! A write that failed is counted and its line is gone; one that fell short is ended before the next line begins.
+//! A write that failed is counted and its lines are gone; one that fell short is ended before the next line begins. A
+//! process that is killed between a write and its mark in the tail leaves lines that the next one writes once more.
 
 const std = @import("std");
+const complain = @import("abi.zig").complain;
+const tails = @import("log_tail.zig");
 const linux = std.os.linux;
 const memory = std.heap.c_allocator;
 
@@ -14,9 +17,7 @@ const LOOK_EVERY = 5 * std.time.ns_per_ms;
 const TRIES = 3; // a file is renamed once in many seconds
 const STACK = 256 * 1024; // bytes: the program's own thread-local memory is taken from it as well
 const MODE = 0o600;
-
-/// Bytes that stay free in front of a line, for the end of a torn one.
-pub const SPARE = 1;
+const SPARE = tails.SPARE;
 
 pub const Error = error{ NotOpened, OutOfMemory, NoThread };
 
@@ -60,18 +61,24 @@ fn watch() void {
         files_lock.lock();
         var next = files;
         files_lock.unlock(); // files are only ever added, at the front
-        while (next) |file| : (next = file.next) file.follow();
+        while (next) |file| : (next = file.next) {
+            file.flush();
+            file.follow();
+        }
     }
 }
 
 pub const File = struct {
     path: [:0]const u8,
     next: ?*File = null,
-    /// Guards all below.
+    /// Guards what takes lines, and who is told of failures.
     lock: std.Thread.Mutex = .{},
+    tail: tails.Tail,
+    witnesses: std.DoublyLinkedList = .{},
+    /// Guards what is written to. To be taken first.
+    writing: std.Thread.Mutex = .{},
     opened: Opened,
     torn: bool,
-    witnesses: std.DoublyLinkedList = .{},
 
     fn create(path: []const u8) Error!*File {
         const file = try memory.create(File);
@@ -79,11 +86,32 @@ pub const File = struct {
         const name = try memory.dupeZ(u8, path);
         errdefer memory.free(name);
         const opened = try Opened.at(name);
-        file.* = .{ .path = name, .opened = opened, .torn = opened.endsTorn() };
+        errdefer opened.close();
+        var found = tails.Tails{ .log = name };
+        const tail = found.next() orelse try fleeting();
+        file.* = .{ .path = name, .opened = opened, .torn = opened.endsTorn(), .tail = tail };
+        file.take(tail);
+        found.make = false;
+        while (found.next()) |other| {
+            file.take(other);
+            other.release();
+        }
         return file;
     }
 
+    fn fleeting() Error!tails.Tail {
+        complain("what waits to be written to the access log will not survive the end of Envoy: ", "no file can be reserved");
+        return tails.Tail.fleeting();
+    }
+
+    /// Writes what a process that was killed left.
+    fn take(self: *File, tail: tails.Tail) void {
+        for (tail.left()) |lines| if (lines.len > 0) self.put(lines);
+        tail.clear();
+    }
+
     fn destroy(self: *File) void {
+        self.tail.release();
         self.opened.close();
         memory.free(self.path);
         memory.destroy(self);
@@ -101,12 +129,44 @@ pub const File = struct {
         self.witnesses.remove(&witness.node);
     }
 
-    /// Appends a line that ends with a newline, with `SPARE` bytes in front of it.
-    pub fn append(self: *File, spare_and_line: []u8) void {
+    /// Appends a line that ends with a newline. Where there is no room, it waits for the disk.
+    pub fn append(self: *File, line: []const u8) void {
+        for (0..TRIES) |_| {
+            if (self.added(line)) return;
+            self.flush();
+        }
+        self.failed();
+    }
+
+    fn added(self: *File, line: []const u8) bool {
         self.lock.lock();
         defer self.lock.unlock();
-        spare_and_line[0] = '\n';
-        const bytes = spare_and_line[if (self.torn) 0 else SPARE..];
+        return self.tail.add(line);
+    }
+
+    /// Writes what has come.
+    pub fn flush(self: *File) void {
+        if (self.tail.idle()) return;
+        self.writing.lock();
+        defer self.writing.unlock();
+        self.drain();
+    }
+
+    fn drain(self: *File) void {
+        const lines = self.turned() orelse return;
+        self.put(lines);
+        self.tail.drop();
+    }
+
+    fn turned(self: *File) ?[]u8 {
+        self.lock.lock();
+        defer self.lock.unlock();
+        return self.tail.turn();
+    }
+
+    fn put(self: *File, spare_and_lines: []u8) void {
+        spare_and_lines[0] = '\n';
+        const bytes = spare_and_lines[if (self.torn) 0 else SPARE..];
         const count = self.opened.write(bytes);
         if (count == bytes.len) {
             self.torn = false;
@@ -119,8 +179,9 @@ pub const File = struct {
     /// Opens anew when the path leads elsewhere. Until that works, the old file is written to.
     fn follow(self: *File) void {
         if (self.opened.isAt(self.path)) return;
-        self.lock.lock();
-        defer self.lock.unlock();
+        self.writing.lock();
+        defer self.writing.unlock();
+        self.drain();
         const fresh = Opened.at(self.path) catch return self.failed();
         self.opened.close();
         self.opened = fresh;
@@ -128,6 +189,8 @@ pub const File = struct {
     }
 
     fn failed(self: *File) void {
+        self.lock.lock();
+        defer self.lock.unlock();
         const node = self.witnesses.first orelse return;
         const witness: *Witness = @fieldParentPtr("node", node);
         witness.tell(witness);
@@ -211,8 +274,8 @@ const Counting = struct {
 };
 
 fn appendText(file: *File, comptime line: []const u8) void {
-    var bytes = ("\x00" ++ line).*;
-    file.append(&bytes);
+    file.append(line);
+    file.flush();
 }
 
 fn expectFile(folder: std.fs.Dir, name: []const u8, expected: []const u8) !void {
@@ -266,6 +329,34 @@ test "a torn line is ended first" {
     appendText(file, "one\n");
     appendText(file, "two\n");
     try expectFile(folder.dir, "log", "{\"tor\none\ntwo\n");
+}
+
+test "what a process left goes into the log of the next" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const first = try openIn(folder.dir, "log");
+    first.append("one\n");
+    _ = first.tail.turn(); // killed while it writes
+    first.append("two\n");
+    const other = try openIn(folder.dir, "log");
+    other.append("three\n");
+    try expectFile(folder.dir, "log", ""); // it lives
+    for ([_]*File{ first, other }) |file| file.destroy();
+    const next = try openIn(folder.dir, "log");
+    defer next.destroy();
+    try expectFile(folder.dir, "log", "one\ntwo\nthree\n");
+    try std.testing.expect(next.tail.idle());
+}
+
+test "more lines than there is room for wait for the disk" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    const line = "x" ** 1023 ++ "\n";
+    for (0..3000) |_| file.append(line);
+    file.flush();
+    try std.testing.expectEqual(3000 * line.len, (try folder.dir.statFile("log")).size);
 }
 
 test "what cannot be written or opened is counted, and the old file goes on" {
