@@ -336,13 +336,13 @@ def signed() -> tuple[str, str]:
 def main() -> int:
     """Runs everything and writes `results/gateway.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--quick", action="store_true", help="bare and Remit only, a few short rounds: two minutes")
     parser.add_argument("--only", default="", help="shapes of requests, by commas")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    rounds, requests = (8, 400) if options.quick else (options.rounds, options.requests)
+    rounds, requests = (20, 200) if options.quick else (options.rounds, options.requests)
     token, keys = signed()
     runs: list[Run] = []
 

@@ -56,13 +56,13 @@ const Log = struct {
         memory.destroy(self);
     }
 
-    fn told(witness: *files.Witness) void {
+    fn told(witness: *files.Witness, count: usize) void {
         const self: *Log = @fieldParentPtr("witness", witness);
-        self.failed();
+        self.failed(count);
     }
 
-    fn failed(self: *Log) void {
-        self.envoy.count(self.counter);
+    fn failed(self: *Log, count: usize) void {
+        self.envoy.count(self.counter, count);
     }
 };
 
@@ -81,7 +81,7 @@ const Logger = struct {
     fn write(self: *Logger, entry: abi.Entry) void {
         const file = self.log.file orelse return;
         var out = text.Out{ .room = &self.room };
-        line.write(&out, self.request(entry)) catch return self.log.failed();
+        line.write(&out, self.request(entry)) catch return self.log.failed(1);
         file.append(out.written());
     }
 

@@ -30,9 +30,9 @@ pub const Config = *opaque {
         return if (found == 0) number else error.Envoy;
     }
 
-    /// Adds one, on any thread.
-    pub fn count(self: *Self, number: usize) void {
-        _ = envoy_dynamic_module_callback_access_logger_increment_counter(self, number, 1);
+    /// Adds to it, on any thread.
+    pub fn count(self: *Self, number: usize, more: usize) void {
+        _ = envoy_dynamic_module_callback_access_logger_increment_counter(self, number, more);
     }
 };
 

@@ -14,6 +14,7 @@ const linux = std.os.linux;
 const memory = std.heap.c_allocator;
 
 const LOOK_EVERY = 5 * std.time.ns_per_ms;
+const RESCUE_EVERY = 200; // looks
 const TRIES = 3; // a file is renamed once in many seconds
 const STACK = 256 * 1024; // bytes: the program's own thread-local memory is taken from it as well
 const MODE = 0o600;
@@ -24,7 +25,7 @@ pub const Error = error{ NotOpened, OutOfMemory, NoThread };
 /// Who is told of failed writes. It counts for a file between `File.join` and `File.leave`.
 pub const Witness = struct {
     node: std.DoublyLinkedList.Node = .{},
-    tell: *const fn (*Witness) void,
+    tell: *const fn (*Witness, usize) void,
 };
 
 var files_lock: std.Thread.Mutex = .{};
@@ -56,7 +57,8 @@ fn startWatch() Error!void {
 fn watch() void {
     const all = std.posix.sigfillset();
     std.posix.sigprocmask(linux.SIG.BLOCK, &all, null); // signals are for the program's own threads
-    while (true) {
+    var looks: usize = 0;
+    while (true) : (looks +%= 1) {
         std.Thread.sleep(LOOK_EVERY);
         files_lock.lock();
         var next = files;
@@ -64,6 +66,7 @@ fn watch() void {
         while (next) |file| : (next = file.next) {
             file.flush();
             file.follow();
+            if (looks % RESCUE_EVERY == 0) file.rescue();
         }
     }
 }
@@ -78,7 +81,6 @@ pub const File = struct {
     /// Guards what is written to. To be taken first.
     writing: std.Thread.Mutex = .{},
     opened: Opened,
-    torn: bool,
 
     fn create(path: []const u8) Error!*File {
         const file = try memory.create(File);
@@ -87,16 +89,25 @@ pub const File = struct {
         errdefer memory.free(name);
         const opened = try Opened.at(name);
         errdefer opened.close();
+        file.* = .{ .path = name, .opened = opened, .tail = undefined };
         var found = tails.Tails{ .log = name };
-        const tail = found.next() orelse try fleeting();
-        file.* = .{ .path = name, .opened = opened, .torn = opened.endsTorn(), .tail = tail };
-        file.take(tail);
-        found.make = false;
-        while (found.next()) |other| {
-            file.take(other);
-            other.release();
-        }
+        file.tail = while (found.next()) |tail| {
+            if (file.took(tail)) break tail;
+            tail.release(); // what it holds must wait
+        } else try fleeting();
+        file.rescue();
         return file;
+    }
+
+    /// Writes what processes that were killed left, of which none may have begun anew. What cannot be written waits.
+    fn rescue(self: *File) void {
+        self.writing.lock();
+        defer self.writing.unlock();
+        var found = tails.Tails{ .log = self.path, .make = false };
+        while (found.next()) |tail| {
+            _ = self.took(tail);
+            tail.release();
+        }
     }
 
     fn fleeting() Error!tails.Tail {
@@ -104,10 +115,14 @@ pub const File = struct {
         return tails.Tail.fleeting();
     }
 
-    /// Writes what a process that was killed left.
-    fn take(self: *File, tail: tails.Tail) void {
-        for (tail.left()) |lines| if (lines.len > 0) self.put(lines);
+    /// Writes what a process left in its tail, and empties that. Whether it could.
+    fn took(self: *File, tail: tails.Tail) bool {
+        for (tail.left()) |lines| if (lines.len > 0 and self.put(lines) < lines.len) {
+            self.failed(1);
+            return false;
+        };
         tail.clear();
+        return true;
     }
 
     fn destroy(self: *File) void {
@@ -129,13 +144,15 @@ pub const File = struct {
         self.witnesses.remove(&witness.node);
     }
 
-    /// Appends a line that ends with a newline. Where there is no room, it waits for the disk.
+    /// Appends a line that ends with a newline. It waits for the disk where there is no room, and where the tail would not
+    /// outlive the process.
     pub fn append(self: *File, line: []const u8) void {
         for (0..TRIES) |_| {
-            if (self.added(line)) return;
-            self.flush();
+            const there = self.added(line);
+            if (!there or !self.tail.lasts()) self.flush();
+            if (there) return;
         }
-        self.failed();
+        self.failed(1);
     }
 
     fn added(self: *File, line: []const u8) bool {
@@ -154,7 +171,8 @@ pub const File = struct {
 
     fn drain(self: *File) void {
         const lines = self.turned() orelse return;
-        self.put(lines);
+        const lost = lines[self.put(lines)..];
+        if (lost.len > 0) self.failed(std.mem.count(u8, lost, "\n"));
         self.tail.drop();
     }
 
@@ -164,16 +182,16 @@ pub const File = struct {
         return self.tail.turn();
     }
 
-    fn put(self: *File, spare_and_lines: []u8) void {
+    /// Writes lines with `SPARE` bytes before them; how many bytes of that are done.
+    fn put(self: *File, spare_and_lines: []u8) usize {
         spare_and_lines[0] = '\n';
-        const bytes = spare_and_lines[if (self.torn) 0 else SPARE..];
-        const count = self.opened.write(bytes);
-        if (count == bytes.len) {
-            self.torn = false;
-            return;
+        var done: usize = if (self.opened.endsTorn()) 0 else SPARE;
+        while (done < spare_and_lines.len) {
+            const count = self.opened.write(spare_and_lines[done..]);
+            if (count == 0) break;
+            done += count;
         }
-        if (count > 0) self.torn = bytes[count - 1] != '\n';
-        self.failed();
+        return done;
     }
 
     /// Opens anew when the path leads elsewhere. Until that works, the old file is written to.
@@ -182,18 +200,18 @@ pub const File = struct {
         self.writing.lock();
         defer self.writing.unlock();
         self.drain();
-        const fresh = Opened.at(self.path) catch return self.failed();
+        const fresh = Opened.at(self.path) catch return self.failed(1);
         self.opened.close();
         self.opened = fresh;
-        self.torn = fresh.endsTorn();
     }
 
-    fn failed(self: *File) void {
+    /// Tells of lines that were not written, or of a file that did not open.
+    fn failed(self: *File, count: usize) void {
         self.lock.lock();
         defer self.lock.unlock();
         const node = self.witnesses.first orelse return;
         const witness: *Witness = @fieldParentPtr("node", node);
-        witness.tell(witness);
+        witness.tell(witness, count);
     }
 };
 
@@ -202,7 +220,6 @@ const Opened = struct {
     descriptor: i32,
     device: u64,
     inode: u64,
-    size: i64,
 
     fn at(path: [:0]const u8) error{NotOpened}!Opened {
         for (0..TRIES) |_| {
@@ -219,8 +236,7 @@ const Opened = struct {
         errdefer _ = linux.close(descriptor);
         var found: linux.Stat = undefined;
         _ = try result(linux.fstat(descriptor, &found));
-        const size = if (linux.S.ISREG(found.mode)) found.size else 0;
-        return .{ .descriptor = descriptor, .device = found.dev, .inode = found.ino, .size = size };
+        return .{ .descriptor = descriptor, .device = found.dev, .inode = found.ino };
     }
 
     /// Says that this process writes to it; false while somebody has it for himself, as only a renamed file is had.
@@ -238,11 +254,13 @@ const Opened = struct {
         return found.dev == self.device and found.ino == self.inode;
     }
 
-    /// Whether somebody's last line was never finished.
+    /// Whether somebody's last line was never finished: whoever writes to it besides may be killed at any time.
     fn endsTorn(self: Opened) bool {
-        if (self.size <= 0) return false;
+        var found: linux.Stat = undefined;
+        _ = result(linux.fstat(self.descriptor, &found)) catch return true;
+        if (!linux.S.ISREG(found.mode) or found.size <= 0) return false;
         var last: [1]u8 = undefined;
-        const count = result(linux.pread(self.descriptor, &last, 1, self.size - 1)) catch return true;
+        const count = result(linux.pread(self.descriptor, &last, 1, found.size - 1)) catch return true;
         return count == 1 and last[0] != '\n';
     }
 
@@ -267,9 +285,9 @@ const Counting = struct {
     witness: Witness = .{ .tell = &tell },
     failures: usize = 0,
 
-    fn tell(witness: *Witness) void {
+    fn tell(witness: *Witness, count: usize) void {
         const self: *Counting = @fieldParentPtr("witness", witness);
-        self.failures += 1;
+        self.failures += count;
     }
 };
 
@@ -346,6 +364,50 @@ test "what a process left goes into the log of the next" {
     defer next.destroy();
     try expectFile(folder.dir, "log", "one\ntwo\nthree\n");
     try std.testing.expect(next.tail.idle());
+}
+
+test "what a process left waits for a disk that takes it, and what dies beside one that lives is taken" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const dead = try openIn(folder.dir, "log");
+    dead.append("one\n");
+    dead.destroy();
+    try folder.dir.rename("log", "old");
+    try folder.dir.symLink("/dev/full", "log", .{});
+    const next = try openIn(folder.dir, "log");
+    defer next.destroy();
+    const beside = try openIn(folder.dir, "log");
+    beside.append("two\n");
+    try folder.dir.deleteFile("log");
+    next.follow();
+    next.rescue();
+    try expectFile(folder.dir, "log", "one\n"); // the other lives
+    beside.destroy();
+    next.rescue();
+    next.rescue();
+    try expectFile(folder.dir, "log", "one\ntwo\n");
+}
+
+test "what another writer left torn is ended, and each lost line counts" {
+    var folder = std.testing.tmpDir(.{});
+    defer folder.cleanup();
+    const file = try openIn(folder.dir, "log");
+    defer file.destroy();
+    var counting: Counting = .{};
+    file.join(&counting.witness);
+    appendText(file, "one\n");
+    const other = try folder.dir.openFile("log", .{ .mode = .write_only });
+    defer other.close();
+    try other.pwriteAll("{\"to", 4);
+    appendText(file, "two\n");
+    try expectFile(folder.dir, "log", "one\n{\"to\ntwo\n");
+    try folder.dir.deleteFile("log");
+    try folder.dir.symLink("/dev/full", "log", .{});
+    file.follow();
+    file.append("lost\n");
+    file.append("lost\n");
+    file.flush();
+    try std.testing.expectEqual(2, counting.failures);
 }
 
 test "more lines than there is room for wait for the disk" {

@@ -18,8 +18,10 @@ const MODE = 0o600;
 /// Bytes that stay free in front of a half's lines, for the end of a torn one.
 pub const SPARE = 1;
 
-/// `filling`: the half that takes lines; `lengths`: of the lines in each.
-const Head = extern struct { boot: [36]u8, filling: u32, lengths: [2]u64 };
+/// `boot`: the run of the machine that it was begun in; `filling`: the half that takes lines; `lengths`: of the lines in
+/// each. A change of the layout is a new `LAYOUT`.
+const Head = extern struct { boot: [36]u8, layout: u32, filling: u32, lengths: [2]u64 };
+const LAYOUT = 1;
 
 const Memory = extern struct { head: Head align(page), halves: [2][HALF]u8 };
 
@@ -63,8 +65,8 @@ pub const Tail = struct {
     pub fn left(self: Tail) [2][]u8 {
         const head = &self.memory.head;
         var found: [2][]u8 = .{ &.{}, &.{} };
-        const boot = booted();
-        if (head.filling > 1 or boot[0] == 0 or !std.mem.eql(u8, &head.boot, &boot)) return found;
+        const boot = booted() orelse return found;
+        if (head.layout != LAYOUT or head.filling > 1 or !std.mem.eql(u8, &head.boot, &boot)) return found;
         for ([_]u32{ 1 - head.filling, head.filling }, &found) |half, *lines| {
             const length = head.lengths[half];
             if (length == 0 or length > HALF - SPARE) continue;
@@ -73,9 +75,18 @@ pub const Tail = struct {
         return found;
     }
 
-    /// Begins anew.
+    /// Begins anew. Nothing old is ever believed: the run of the machine is named last.
     pub fn clear(self: Tail) void {
-        self.memory.head = .{ .boot = booted(), .filling = 0, .lengths = .{ 0, 0 } };
+        const head = &self.memory.head;
+        for (&head.lengths) |*length| @atomicStore(u64, length, 0, .release);
+        @atomicStore(u32, &head.filling, 0, .release);
+        @atomicStore(u32, &head.layout, LAYOUT, .release);
+        head.boot = booted() orelse @splat(0);
+    }
+
+    /// Whether it outlives the process.
+    pub fn lasts(self: Tail) bool {
+        return self.descriptor >= 0;
     }
 
     /// Lets go of it: another process may have it.
@@ -108,6 +119,7 @@ pub const Tails = struct {
     }
 
     fn claimed(self: *Tails) !Tail {
+        if (booted() == null) return error.Refused; // nobody could believe it
         var room: [std.fs.max_path_bytes]u8 = undefined;
         const path = try std.fmt.bufPrintZ(&room, "{s}.tail{d}", .{ self.log, self.slot });
         const flags: linux.O = .{ .ACCMODE = .RDWR, .CREAT = self.make, .CLOEXEC = true, .NOFOLLOW = true, .NONBLOCK = true };
@@ -125,13 +137,13 @@ fn mapped(descriptor: i32) ![]align(page) u8 {
     return std.posix.mmap(null, @sizeOf(Memory), use, kind, descriptor, 0);
 }
 
-/// What the kernel calls this run of the machine; zeros where it does not say.
-fn booted() [36]u8 {
-    var id: [36]u8 = @splat(0);
-    const file = std.fs.openFileAbsolute(BOOT, .{}) catch return id;
+/// What the kernel calls this run of the machine; null where it does not say.
+fn booted() ?[36]u8 {
+    const file = std.fs.openFileAbsolute(BOOT, .{}) catch return null;
     defer file.close();
-    _ = file.readAll(&id) catch {};
-    return id;
+    var id: [36]u8 = undefined;
+    const count = file.readAll(&id) catch return null;
+    return if (count == id.len) id else null;
 }
 
 fn result(code: usize) error{Refused}!usize {
@@ -197,10 +209,18 @@ test "nothing is believed that another run of the machine left, or nobody" {
     const tail = try Tail.fleeting();
     defer tail.release();
     try std.testing.expect(tail.add("line\n"));
-    tail.memory.head.boot[0] +%= 1;
-    for (tail.left()) |lines| try std.testing.expectEqual(0, lines.len);
-    tail.memory.head = .{ .boot = booted(), .filling = 7, .lengths = .{ 5, 5 } };
-    for (tail.left()) |lines| try std.testing.expectEqual(0, lines.len);
-    tail.memory.head = .{ .boot = booted(), .filling = 0, .lengths = .{ HALF, HALF } };
-    for (tail.left()) |lines| try std.testing.expectEqual(0, lines.len);
+    const good = tail.memory.head;
+    try std.testing.expectEqualStrings("line\n", tail.left()[1][SPARE..]);
+    var other = good;
+    other.boot[0] +%= 1;
+    const nobodys = [_]Head{
+        other,
+        .{ .boot = good.boot, .layout = LAYOUT + 1, .filling = 0, .lengths = .{ 5, 5 } },
+        .{ .boot = good.boot, .layout = LAYOUT, .filling = 7, .lengths = .{ 5, 5 } },
+        .{ .boot = good.boot, .layout = LAYOUT, .filling = 0, .lengths = .{ HALF, HALF } },
+    };
+    for (nobodys) |head| {
+        tail.memory.head = head;
+        for (tail.left()) |lines| try std.testing.expectEqual(0, lines.len);
+    }
 }
