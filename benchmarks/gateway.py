@@ -345,7 +345,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--quick", action="store_true", help="bare and Remit only, a few short rounds: two minutes")
-    parser.add_argument("--only", default="", help="shapes of requests, by commas; all take a quarter of an hour")
+    parser.add_argument("--only", default="", help="shapes of requests, by commas; all take over ten minutes")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     rounds, requests = (20, 200) if options.quick else (options.rounds, options.requests)

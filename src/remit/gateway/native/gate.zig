@@ -351,6 +351,7 @@ pub const Call = struct {
             try self.stream.set(.request, "authorization", said.credential);
         }
         try self.stream.add(.request, question.MARK, said.mark); // a caller's is gone: `passing`
+        const proof = if (self.asked) try std.mem.concat(self.own(), u8, &.{ id, ASKED_FOR }) else id;
         self.report = .{
             .stream = self.stream,
             .memory = self.own(),
@@ -359,7 +360,6 @@ pub const Call = struct {
             .wanted = said.tell,
             .cookies = self.site.settings.assertion,
         };
-        const proof = if (self.asked) try std.mem.concat(self.own(), u8, &.{ id, ASKED_FOR }) else id;
         self.phase = .passed;
         self.stream.mark("permitted", proof);
     }

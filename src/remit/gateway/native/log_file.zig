@@ -117,7 +117,11 @@ pub const File = struct {
 
     /// Writes what a process left in its tail, and empties that. Whether it could.
     fn took(self: *File, tail: tails.Tail) bool {
-        for (tail.left()) |lines| if (lines.len > 0 and self.put(lines) < lines.len) {
+        const left = tail.left();
+        if (!tail.idle() and left[0].len + left[1].len == 0) {
+            complain("lines that waited for the access log are not believed after the machine began anew: ", self.path);
+        }
+        for (left) |lines| if (lines.len > 0 and self.put(lines) < lines.len) {
             self.failed(1);
             return false;
         };
@@ -171,7 +175,7 @@ pub const File = struct {
 
     fn drain(self: *File) void {
         const lines = self.turned() orelse return;
-        const lost = lines[self.put(lines)..];
+        const lost = lines[@max(self.put(lines), SPARE)..];
         if (lost.len > 0) self.failed(std.mem.count(u8, lost, "\n"));
         self.tail.drop();
     }
@@ -388,26 +392,17 @@ test "what a process left waits for a disk that takes it, and what dies beside o
     try expectFile(folder.dir, "log", "one\ntwo\n");
 }
 
-test "what another writer left torn is ended, and each lost line counts" {
+test "what another writer left torn is ended" {
     var folder = std.testing.tmpDir(.{});
     defer folder.cleanup();
     const file = try openIn(folder.dir, "log");
     defer file.destroy();
-    var counting: Counting = .{};
-    file.join(&counting.witness);
     appendText(file, "one\n");
     const other = try folder.dir.openFile("log", .{ .mode = .write_only });
     defer other.close();
     try other.pwriteAll("{\"to", 4);
     appendText(file, "two\n");
     try expectFile(folder.dir, "log", "one\n{\"to\ntwo\n");
-    try folder.dir.deleteFile("log");
-    try folder.dir.symLink("/dev/full", "log", .{});
-    file.follow();
-    file.append("lost\n");
-    file.append("lost\n");
-    file.flush();
-    try std.testing.expectEqual(2, counting.failures);
 }
 
 test "more lines than there is room for wait for the disk" {
@@ -440,7 +435,11 @@ test "what cannot be written or opened is counted, and the old file goes on" {
     file.follow();
     appendText(file, "lost\n");
     try std.testing.expectEqual(3, counting.failures);
+    file.append("lost\n");
+    file.append("with it\n");
+    file.flush();
+    try std.testing.expectEqual(5, counting.failures);
     file.leave(&counting.witness);
     appendText(file, "lost\n");
-    try std.testing.expectEqual(3, counting.failures);
+    try std.testing.expectEqual(5, counting.failures);
 }
